@@ -1,0 +1,88 @@
+"""Spec: the immutable, validated parameters of anything a user can put in a file, and its discovery by file name.
+
+Each module below a package holds exactly one public Spec (`base` and names that start with "_" are skipped), whose ``kind`` is the
+module's name. Nothing registers itself: adding a file adds the kind.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+ENTRY_POINTS = "rtloom.specs"  # packages outside this repository join through this group
+
+
+class Spec(BaseModel):
+    """Frozen, strict, no extra keys. Subclasses are the parameters of units, memories, policies, ..."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def kind(cls) -> str:
+        """The name users write: the module that defines the class."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def from_data(cls, data: Any) -> Self:
+        """Validate what a TOML or JSON file holds: as strict as Python, but its arrays may fill tuples."""
+        return cls.model_validate_json(json.dumps(data))
+
+    @classmethod
+    def summary(cls) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+@cache
+def discover(package: str, base: type[Spec] = Spec) -> dict[str, type[Any]]:
+    """Every Spec of type ``base`` in ``package`` by its kind, in alphabetical order.
+
+    Raises TypeError where a module holds none or more than one: then its name would not say which is meant.
+    """
+    folder = importlib.import_module(package)
+    names = [m.name for m in pkgutil.iter_modules(folder.__path__) if m.name != "base" and not m.name.startswith("_")]
+    modules = [f"{package}.{name}" for name in names]
+    modules += [e.value for e in entry_points(group=ENTRY_POINTS) if e.name.partition(":")[0] == package]
+    found = {}
+    for name in sorted(modules):
+        spec = _the_spec(name)
+        if issubclass(spec, base):
+            found[name.rpartition(".")[2]] = spec
+    return found
+
+
+def _public_specs(module: str) -> list[type[Spec]]:
+    loaded = importlib.import_module(module)
+    return [
+        value
+        for name, value in vars(loaded).items()
+        if inspect.isclass(value)
+        and issubclass(value, Spec)
+        and (value.__module__ == module or value.__module__.startswith(module + "."))
+        and not name.startswith("_")
+    ]
+
+
+def _the_spec(module: str) -> type[Spec]:
+    specs = _public_specs(module)
+    if len(specs) != 1:
+        names = ", ".join(s.__name__ for s in specs) or "none"
+        raise TypeError(f"{module} must have exactly one public Spec, whose kind is the module's name; it has {names}")
+    return specs[0]
+
+
+def lookup(kind: str, known: dict[str, Any], what: str) -> Any:
+    """``known[kind]``, or a ValueError with the nearest right name."""
+    if kind in known:
+        return known[kind]
+    near = difflib.get_close_matches(kind, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {what} {kind!r}{hint} (known: {', '.join(known) or 'none'})")

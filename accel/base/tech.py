@@ -1,0 +1,83 @@
+"""Tech: what one event costs in joules, what a unit takes in area and leaks, each with its source and class.
+
+Files in ``accel/tech/*.toml``::
+
+    name = "asap7"
+    about = "..."
+    [[entry]]
+    component = "lut_tensor_core"      # kind of the unit or memory
+    event = "accumulate"               # omitted for area and leakage entries
+    parameters = {rows = 2, columns = 64}  # omitted: any parameters
+    energy = "0.012 pJ"                # or: area = "1900 um2", power = "0.2 mW" (static, each copy)
+    class = "synthesized"              # synthesized, published, datasheet, scaled, assumed
+    source = "..."
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from accel.base.quantity import Joules, SquareMicrons, Watts
+from accel.base.spec import Spec, lookup
+
+SourceClass = Literal["synthesized", "published", "datasheet", "scaled", "assumed"]
+
+
+class Entry(Spec):
+    """One figure of one component, with where it comes from."""
+
+    component: str
+    event: str | None = None
+    parameters: dict[str, int | str] = Field(default_factory=dict)
+    energy: Joules | None = None
+    area: SquareMicrons | None = None
+    power: Watts | None = None
+    source_class: SourceClass = Field(alias="class")
+    source: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_figure(self) -> Entry:
+        if (self.event is None) == (self.energy is not None):
+            raise ValueError("an entry with an event has an energy, and one without has an area or a power")
+        if self.event is None and self.area is None and self.power is None:
+            raise ValueError("an entry without an event needs an area or a power")
+        return self
+
+    def matches(self, component: str, parameters: dict[str, Any]) -> bool:
+        """True where the entry is of this component at these parameters."""
+        return component == self.component and all(parameters.get(k) == v for k, v in self.parameters.items())
+
+
+class Tech(Spec):
+    """A technology: entries by component and event."""
+
+    name: str
+    about: str
+    entry: tuple[Entry, ...] = ()
+
+    @classmethod
+    def load(cls, name: str) -> Tech:
+        """The committed technology ``name``. Raises ValueError where there is none."""
+        return _load(name)
+
+    def find(self, component: str, event: str | None, parameters: dict[str, Any]) -> list[Entry]:
+        """All entries that match; the caller wants exactly one per event."""
+        return [e for e in self.entry if e.event == event and e.matches(component, parameters)]
+
+
+def available() -> list[str]:
+    """Names of the committed technologies."""
+    folder = files("accel") / "tech"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+@cache
+def _load(name: str) -> Tech:
+    lookup(name, dict.fromkeys(available(), True), "technology")
+    data = tomllib.loads((files("accel") / "tech" / f"{name}.toml").read_text())
+    return Tech.from_data(data)

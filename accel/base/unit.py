@@ -1,0 +1,146 @@
+"""Unit: the one declaration from which RTL, price, test and documentation of a piece of hardware follow.
+
+`RtlUnit` is proved: `accel.base.conformance` shows that its component and its `tile_cost` agree bit for bit, cycle for cycle, event
+for event. `AnalyticalUnit` is a price from calibrated figures and is labelled so everywhere.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+from accel.base.cost import NOTHING, Cost
+from accel.base.mapping import Mapping
+from accel.base.spec import Spec
+from workloads.ops import Op
+
+if TYPE_CHECKING:
+    import numpy as np
+    from amaranth.lib import wiring
+
+
+class Unit(Spec):
+    """A compute unit: its hardware parameters, and the price of each op that it executes."""
+
+    executes: ClassVar[tuple[type[Op], ...]]
+    proof_class: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "cost" in vars(cls):
+            raise TypeError(f"{cls.__name__} must not define cost(): it is final, and built from tile_cost() and limits()")
+
+    def check(self, op: Op) -> None:
+        """Raise ValueError, saying what is wanted, when this unit cannot execute ``op`` at all."""
+        if not isinstance(op, self.executes):
+            wanted = " or ".join(c.kind for c in self.executes)
+            raise ValueError(f"{self.kind()} executes {wanted}, not {op.kind}")
+
+    @abstractmethod
+    def limits(self, op: Op) -> dict[str, int]:
+        """The largest extent of each dimension of ``op`` that one invocation takes."""
+
+    @abstractmethod
+    def tile_cost(self, tile: Op) -> Cost:
+        """Latency, interval and events of one invocation on ``tile``, whose extents (ints or arrays) are within the limits."""
+
+    @final
+    def cost(self, op: Op) -> Cost:
+        """Cycles and events of ``op``, cut into runs of full and remainder tiles, one run after the other."""
+        total = NOTHING
+        for tile, count in self.runs(op):
+            total = total + self.tile_cost(tile).run(count)
+        return total
+
+    @final
+    def runs(self, op: Op) -> Iterator[tuple[Op, Any]]:
+        """The at most 2^d (tile, number of invocations) that make up ``op``, full tiles first.
+
+        With array extents every class is yielded, its extents kept legal (at least 1) where its count is 0.
+        """
+        self.check(op)
+        limits = self.limits(op)
+        names = [n for n in op.dimensions if n in limits]
+        if not names:
+            yield op, 1
+            return
+        choices = []
+        for name in names:
+            extent, limit = getattr(op, name), limits[name]
+            full, rest = extent // limit, extent % limit
+            choices.append([(limit, full), (_at_least_one(rest), rest > 0)])
+        for combination in itertools.product(*choices):
+            count = 1
+            for _, n in combination:
+                count = count * n
+            if isinstance(count, (int, bool)) and count == 0:
+                continue
+            tile = op.resized(**{name: size for name, (size, _) in zip(names, combination, strict=True)})
+            yield tile, (int(count) if isinstance(count, bool) else count)
+
+
+def _at_least_one(extent: Any) -> Any:
+    if isinstance(extent, int):
+        return max(extent, 1)
+    import numpy as np
+
+    return np.maximum(extent, 1)
+
+
+class RtlUnit(Unit):
+    """A unit with RTL, proved against its golden kernel in `kernels_ref` by the generic conformance bench.
+
+    The component's signature has ``config`` (In stream: one word opens a run), input streams, output streams and ``events``
+    (Out, a `StructLayout` of unsigned increments for the cycle, one field per event name of `tile_cost`).
+    """
+
+    golden: ClassVar[str]
+    proof_class = "rtl"
+
+    @abstractmethod
+    def component(self) -> wiring.Component:
+        """The RTL, a fresh Amaranth component."""
+
+    @abstractmethod
+    def encode_config(self, tile: Op, n: int) -> int:
+        """The bits of the config word that opens a run of ``n`` invocations of ``tile``."""
+
+    @abstractmethod
+    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+        """The words (as bits) of one invocation for each input stream but ``config``, from the op's input arrays."""
+
+    @abstractmethod
+    def output_words(self, tile: Op) -> dict[str, int]:
+        """How many words each output stream carries for one invocation."""
+
+    @abstractmethod
+    def decode(self, tile: Op, words: collections.abc.Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+        """The result arrays, as the golden kernel returns them, from the output words of one invocation."""
+
+    @classmethod
+    @abstractmethod
+    def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
+        """Units at the corners of their parameters, each with an op; never empty. Conformance runs on every one."""
+
+    @classmethod
+    @abstractmethod
+    def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
+        """A random unit and op over the whole parameter ranges that the unit accepts (``rtloom verify --random``)."""
+
+
+class AnalyticalUnit(Unit):
+    """A unit priced from calibrated figures; ``calibration`` names the file under accel/calibration that holds them."""
+
+    calibration: str
+    proof_class = "analytical"
+
+    @abstractmethod
+    def time_ps(self, op: Op, *, copies: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:
+        """Picoseconds that ``copies`` copies take together for ``op``, launch and memory traffic included.
+
+        ``bandwidth`` is the peak of the main memory in MB/s, ``buffer`` the bytes of the shared on-chip buffer; ``mapping`` fixes
+        the thread block of a GEMM, and None searches the unit's own blocks. Int or int64 array, like the op's extents.
+        """
