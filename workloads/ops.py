@@ -119,6 +119,7 @@ class Attention(Op):
     head_dim: int
     activations: Format = FP16
     kv: Format = FP16
+    output: Format = FP16
 
     @classmethod
     def decode(cls, requests: Extent, context: Extent, **shape) -> Attention:
@@ -143,7 +144,8 @@ class Attention(Op):
     @property
     def io_bytes(self) -> Extent:
         """Bytes of queries read and outputs written."""
-        return 2 * self.activations.nbytes(self.tokens * self.heads * self.head_dim)
+        elements = self.tokens * self.heads * self.head_dim
+        return self.activations.nbytes(elements) + self.output.nbytes(elements)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -151,7 +153,8 @@ class Pointwise(Op):
     """An element-wise or row-wise operator: ``function`` over ``elements`` results.
 
     ``read_bytes`` and ``write_bytes`` are the traffic of one pass; ``row`` is the length over which a row-wise function
-    (norm, softmax) reduces. Functions: embedding, rms_norm, layer_norm, rope, add, silu_mul, gelu, relu, quantize, dequantize, bias.
+    (norm, softmax) reduces. Functions: embedding, rms_norm, layer_norm, rope, add, silu_mul, gelu, relu, quantize,
+    dequantize, bias.
     """
 
     kind = "pointwise"

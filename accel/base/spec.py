@@ -1,7 +1,7 @@
 """Spec: the immutable, validated parameters of anything a user can put in a file, and its discovery by file name.
 
-Each module below a package holds exactly one public Spec (`base` and names that start with "_" are skipped), whose ``kind`` is the
-module's name. Nothing registers itself: adding a file adds the kind.
+Each module below a package holds exactly one public Spec (`base` and names that start with "_" are skipped), whose ``kind`` is
+the module's name. Nothing registers itself: adding a file adds the kind.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Unit: the one declaration from which RTL, price, test and documentation of a piece of hardware follow.
 
-`RtlUnit` is proved: `accel.base.conformance` shows that its component and its `tile_cost` agree bit for bit, cycle for cycle, event
-for event. `AnalyticalUnit` is a price from calibrated figures and is labelled so everywhere.
+`RtlUnit` is proved: `accel.base.conformance` shows that its component and its `tile_cost` agree bit for bit, cycle for cycle,
+event for event. `AnalyticalUnit` is a price from calibrated figures and is labelled so everywhere.
 """
 
 from __future__ import annotations
