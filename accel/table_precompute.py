@@ -1,0 +1,164 @@
+"""Table precompute: turns groups of activations into the half tables that the LUT tensor core looks up.
+
+One word of ``rows`` x ``group`` INT8 activations enters and one word of ``rows`` x 2^(group - 1) entries leaves per cycle:
+
+    cycle 0           the config word (number of words of the run) is taken
+    cycle 1 + w       input word w is taken and its tables are written into the output register
+    cycle 2 + w       they leave
+
+Source of the symmetrised table: Mo et al., LUT Tensor Core, ISCA 2025.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from pydantic import Field
+
+from accel.base.cost import Cost
+from accel.base.mapping import ceil_div
+from accel.base.streams import event_layout
+from accel.base.unit import RtlUnit
+from accel.base.words import pack, unpack
+from workloads.formats import FORMATS
+from workloads.ops import Op, TablePrecompute
+
+ACTIVATION_BITS = 8
+GROUP_BITS = 16  # an invocation takes at most 2^16 - 1 groups
+RUN_BITS = 48  # words of a run: 2^16 groups times 2^32 invocations
+REGISTER_CYCLES = 1  # from an input word's handshake to that of its tables
+CONFIG_CYCLES = 1
+
+
+def entry_bits(group: int) -> int:
+    """Width of a signed table entry: it holds every sum of ``group`` INT8 numbers, up to group * 128."""
+    return (group << (ACTIVATION_BITS - 1)).bit_length() + 1
+
+
+class TablePrecomputeUnit(RtlUnit):
+    """Half tables of INT8 activations, one group of each row per cycle."""
+
+    rows: int = Field(default=2, ge=1, le=8)
+    """Rows of activations side by side (M of the LUT core's tile)."""
+    group: int = Field(default=4, ge=2, le=5)
+    """Activations per table (K of the LUT core's tile)."""
+
+    executes = (TablePrecompute,)
+    golden: ClassVar[str] = "tables.half_table"
+
+    @property
+    def entries(self) -> int:
+        """Entries of one table: half of 2^group, the other half being their negatives."""
+        return 1 << (self.group - 1)
+
+    def word_layout(self) -> data.ArrayLayout:
+        """The output word, and the table input word of the LUT core: [row][entry], row 0 and entry 0 lowest."""
+        return data.ArrayLayout(data.ArrayLayout(signed(entry_bits(self.group)), self.entries), self.rows)
+
+    def check(self, op: Op) -> None:
+        super().check(op)
+        if op.group != self.group or op.activations.name != FORMATS["int8"].name:
+            raise ValueError(
+                f"{self.kind()} with group = {self.group} takes int8 activations in groups of {self.group}, "
+                f"got {op.activations} in groups of {op.group}"
+            )
+
+    def limits(self, op: TablePrecompute) -> dict[str, int]:
+        return {"m": self.rows, "k": self.group * ((1 << GROUP_BITS) - 1)}
+
+    def tile_cost(self, tile: TablePrecompute) -> Cost:
+        words = ceil_div(tile.k, self.group)
+        return Cost(
+            latency=CONFIG_CYCLES + words + REGISTER_CYCLES,
+            interval=words,
+            events={"table_write": words * self.rows * self.entries},
+        )
+
+    def component(self) -> wiring.Component:
+        return _TablePrecomputeRtl(self)
+
+    def encode_config(self, tile: TablePrecompute, n: int) -> int:
+        words = ceil_div(tile.k, self.group) * n
+        if words >= 1 << RUN_BITS:
+            raise ValueError(f"a run of {self.kind()} takes less than 2^{RUN_BITS} words, got {words}")
+        return words
+
+    def encode(self, tile: TablePrecompute, *arrays: np.ndarray) -> dict[str, list[int]]:
+        (activations,) = arrays
+        words = ceil_div(tile.k, self.group)
+        padded = np.zeros((self.rows, words * self.group), np.int64)
+        padded[: tile.m, : tile.k] = activations
+        by_word = padded.reshape(self.rows, words, self.group).swapaxes(0, 1)
+        return {"activations": pack(by_word.reshape(words, -1), ACTIVATION_BITS)}
+
+    def output_words(self, tile: TablePrecompute) -> dict[str, int]:
+        return {"tables": ceil_div(tile.k, self.group)}
+
+    def decode(self, tile: TablePrecompute, words: Any) -> tuple[np.ndarray, ...]:
+        entries = unpack(words["tables"], self.rows * self.entries, entry_bits(self.group), signed=True)
+        tables = entries.reshape(-1, self.rows, self.entries).swapaxes(0, 1)
+        if tables[tile.m :].any():
+            raise ValueError(f"wanted zeros in the tables of the {self.rows - tile.m} padding rows, got {tables[tile.m :]}")
+        return (tables[: tile.m],)
+
+    @classmethod
+    def examples(cls):
+        for rows, group, m, k in [(2, 4, 5, 42), (1, 2, 3, 7), (8, 5, 19, 31), (3, 3, 6, 9)]:
+            yield cls(rows=rows, group=group), TablePrecompute(m=m, k=k, group=group)
+
+    @classmethod
+    def draw(cls, rng):
+        unit = cls(rows=int(rng.integers(1, 9)), group=int(rng.integers(2, 6)))
+        m, k = int(rng.integers(1, 4 * unit.rows)), int(rng.integers(1, 40 * unit.group))
+        return unit, TablePrecompute(m=m, k=k, group=unit.group)
+
+
+class _TablePrecomputeRtl(wiring.Component):
+    """A tree of adders in front of one output register."""
+
+    def __init__(self, unit: TablePrecomputeUnit):
+        self.unit = unit
+        activations = data.ArrayLayout(data.ArrayLayout(signed(ACTIVATION_BITS), unit.group), unit.rows)
+        super().__init__(
+            {
+                "config": In(stream.Signature(RUN_BITS)),
+                "activations": In(stream.Signature(activations)),
+                "tables": Out(stream.Signature(unit.word_layout())),
+                "events": Out(event_layout(table_write=unit.rows * unit.entries)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        left = Signal(RUN_BITS)  # input words of the run that are still to come
+        load = Signal()  # enable of the output register
+        m.d.comb += [
+            self.config.ready.eq((left == 0) & ~self.tables.valid),
+            self.activations.ready.eq((left != 0) & (~self.tables.valid | self.tables.ready)),
+            load.eq(self.activations.valid & self.activations.ready),
+            self.events.table_write.eq(Mux(load, self.unit.rows * self.unit.entries, 0)),
+        ]
+        with m.If(self.config.valid & self.config.ready):
+            m.d.sync += left.eq(self.config.payload)
+        with m.If(load):
+            m.d.sync += left.eq(left - 1)
+            for row in range(self.unit.rows):
+                for index, entry in enumerate(self._table(m, row)):
+                    m.d.sync += self.tables.payload[row][index].eq(entry)
+        with m.If(load | self.tables.ready):
+            m.d.sync += self.tables.valid.eq(load)
+        return m
+
+    def _table(self, m: Module, row: int) -> list[Value]:
+        """The entries of one row: each level adds one activation to, and subtracts it from, every sum of the level before."""
+        first, *others = (self.activations.payload[row][j] for j in range(self.unit.group))
+        sums: list[Value] = [-first]
+        for level, activation in enumerate(others, start=1):
+            terms = [s - activation for s in sums] + [s + activation for s in sums]
+            sums = [Signal(signed(entry_bits(self.unit.group)), name=f"sum_{row}_{level}_{i}") for i in range(len(terms))]
+            m.d.comb += [s.eq(term) for s, term in zip(sums, terms, strict=True)]
+        return sums
