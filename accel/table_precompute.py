@@ -6,6 +6,7 @@ One word of ``rows`` x ``group`` INT8 activations enters and one word of ``rows`
     cycle 1 + w       input word w is taken and its tables are written into the output register
     cycle 2 + w       they leave
 
+As on every stream of half tables (`accel.base.half_table`), what leaves is -T, which takes a bit less than T.
 Source of the symmetrised table: Mo et al., LUT Tensor Core, ISCA 2025.
 """
 
@@ -20,23 +21,18 @@ from amaranth.lib.wiring import In, Out
 from pydantic import Field
 
 from accel.base.cost import Cost
+from accel.base.half_table import ACTIVATION_BITS, entries, entry_bits
 from accel.base.mapping import ceil_div
 from accel.base.streams import event_layout
 from accel.base.unit import RtlUnit
-from accel.base.words import pack, unpack
+from accel.base.words import pack_words, unpack_words
 from workloads.formats import FORMATS
 from workloads.ops import Op, TablePrecompute
 
-ACTIVATION_BITS = 8
 GROUP_BITS = 16  # an invocation takes at most 2^16 - 1 groups
 RUN_BITS = 48  # words of a run: 2^16 groups times 2^32 invocations
 REGISTER_CYCLES = 1  # from an input word's handshake to that of its tables
 CONFIG_CYCLES = 1
-
-
-def entry_bits(group: int) -> int:
-    """Width of a signed table entry: it holds every sum of ``group`` INT8 numbers, up to group * 128."""
-    return (group << (ACTIVATION_BITS - 1)).bit_length() + 1
 
 
 class TablePrecomputeUnit(RtlUnit):
@@ -50,14 +46,9 @@ class TablePrecomputeUnit(RtlUnit):
     executes = (TablePrecompute,)
     golden: ClassVar[str] = "tables.half_table"
 
-    @property
-    def entries(self) -> int:
-        """Entries of one table: half of 2^group, the other half being their negatives."""
-        return 1 << (self.group - 1)
-
     def word_layout(self) -> data.ArrayLayout:
-        """The output word, and the table input word of the LUT core: [row][entry], row 0 and entry 0 lowest."""
-        return data.ArrayLayout(data.ArrayLayout(signed(entry_bits(self.group)), self.entries), self.rows)
+        """The output word, and the table input word of the LUT core: -T[row][entry], row 0 and entry 0 lowest."""
+        return data.ArrayLayout(data.ArrayLayout(signed(entry_bits(self.group)), entries(self.group)), self.rows)
 
     def check(self, op: Op) -> None:
         super().check(op)
@@ -75,7 +66,7 @@ class TablePrecomputeUnit(RtlUnit):
         return Cost(
             latency=CONFIG_CYCLES + words + REGISTER_CYCLES,
             interval=words,
-            events={"table_write": words * self.rows * self.entries},
+            events={"table_write": words * self.rows * entries(self.group)},
         )
 
     def component(self) -> wiring.Component:
@@ -93,14 +84,14 @@ class TablePrecomputeUnit(RtlUnit):
         padded = np.zeros((self.rows, words * self.group), np.int64)
         padded[: tile.m, : tile.k] = activations
         by_word = padded.reshape(self.rows, words, self.group).swapaxes(0, 1)
-        return {"activations": pack(by_word.reshape(words, -1), ACTIVATION_BITS)}
+        return {"activations": pack_words(by_word.reshape(words, -1), ACTIVATION_BITS)}
 
     def output_words(self, tile: TablePrecompute) -> dict[str, int]:
         return {"tables": ceil_div(tile.k, self.group)}
 
     def decode(self, tile: TablePrecompute, words: Any) -> tuple[np.ndarray, ...]:
-        entries = unpack(words["tables"], self.rows * self.entries, entry_bits(self.group), signed=True)
-        tables = entries.reshape(-1, self.rows, self.entries).swapaxes(0, 1)
+        fields = unpack_words(words["tables"], entry_bits(self.group), self.rows * entries(self.group))
+        tables = -fields.reshape(-1, self.rows, entries(self.group)).swapaxes(0, 1)
         if tables[tile.m :].any():
             raise ValueError(f"wanted zeros in the tables of the {self.rows - tile.m} padding rows, got {tables[tile.m :]}")
         return (tables[: tile.m],)
@@ -122,13 +113,14 @@ class _TablePrecomputeRtl(wiring.Component):
 
     def __init__(self, unit: TablePrecomputeUnit):
         self.unit = unit
+        self.writes = unit.rows * entries(unit.group)  # entries that one load of the output register writes
         activations = data.ArrayLayout(data.ArrayLayout(signed(ACTIVATION_BITS), unit.group), unit.rows)
         super().__init__(
             {
                 "config": In(stream.Signature(RUN_BITS)),
                 "activations": In(stream.Signature(activations)),
                 "tables": Out(stream.Signature(unit.word_layout())),
-                "events": Out(event_layout(table_write=unit.rows * unit.entries)),
+                "events": Out(event_layout(table_write=self.writes)),
             }
         )
 
@@ -140,25 +132,24 @@ class _TablePrecomputeRtl(wiring.Component):
             self.config.ready.eq((left == 0) & ~self.tables.valid),
             self.activations.ready.eq((left != 0) & (~self.tables.valid | self.tables.ready)),
             load.eq(self.activations.valid & self.activations.ready),
-            self.events.table_write.eq(Mux(load, self.unit.rows * self.unit.entries, 0)),
+            self.events.table_write.eq(Mux(load, self.writes, 0)),
         ]
         with m.If(self.config.valid & self.config.ready):
             m.d.sync += left.eq(self.config.payload)
         with m.If(load):
             m.d.sync += left.eq(left - 1)
             for row in range(self.unit.rows):
-                for index, entry in enumerate(self._table(m, row)):
-                    m.d.sync += self.tables.payload[row][index].eq(entry)
+                m.d.sync += [self.tables.payload[row][i].eq(entry) for i, entry in enumerate(self._negated_table(m, row))]
         with m.If(load | self.tables.ready):
             m.d.sync += self.tables.valid.eq(load)
         return m
 
-    def _table(self, m: Module, row: int) -> list[Value]:
-        """The entries of one row: each level adds one activation to, and subtracts it from, every sum of the level before."""
+    def _negated_table(self, m: Module, row: int) -> list[Value]:
+        """-T of one row: each level adds one activation to, and subtracts it from, every sum of the level before."""
         first, *others = (self.activations.payload[row][j] for j in range(self.unit.group))
-        sums: list[Value] = [-first]
+        sums: list[Value] = [first]
         for level, activation in enumerate(others, start=1):
-            terms = [s - activation for s in sums] + [s + activation for s in sums]
-            sums = [Signal(signed(entry_bits(self.unit.group)), name=f"sum_{row}_{level}_{i}") for i in range(len(terms))]
+            terms = [s + activation for s in sums] + [s - activation for s in sums]
+            sums = [Signal(signed(entry_bits(level + 1)), name=f"sum_{row}_{level}_{i}") for i in range(len(terms))]
             m.d.comb += [s.eq(term) for s, term in zip(sums, terms, strict=True)]
         return sums

@@ -1,8 +1,4 @@
-"""Words: how arrays of elements become the bits of stream words, and back.
-
-Element 0 takes the lowest bits of a word; each element takes ``bits`` bits, in two's complement where it is signed. The RTL
-sees the same word as an Amaranth ``ArrayLayout`` of the elements.
-"""
+"""Stream words as Python integers: fields of equal width, the first in the lowest bits."""
 
 from __future__ import annotations
 
@@ -11,24 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def pack(elements: np.ndarray, bits: int) -> list[int]:
-    """One word per row of ``elements[word, element]``.
-
-    Raises ValueError where an element fits ``bits`` bits neither as a signed nor as an unsigned number.
-    """
-    values = np.asarray(elements, np.int64)
-    if values.size and (values.max() >= 1 << bits or values.min() < -(1 << (bits - 1))):
-        raise ValueError(f"wanted elements of {bits} bits, got the range {values.min()}..{values.max()}")
-    ones = (values[..., None] >> np.arange(bits)) & 1
-    packed = np.packbits(ones.reshape(len(values), -1).astype(np.uint8), axis=1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+def pack_words(fields: np.ndarray, bits: int) -> list[int]:
+    """One word per row of ``fields`` [words, fields per word], each field cut to ``bits`` bits (two's complement)."""
+    fields = np.asarray(fields, dtype=np.int64)
+    planes = (fields[:, :, None] >> np.arange(bits)) & 1
+    rows = np.packbits(planes.astype(np.uint8).reshape(len(fields), -1), axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in rows]
 
 
-def unpack(words: Sequence[int], count: int, bits: int, *, signed: bool) -> np.ndarray:
-    """int64 array[word, element] of the ``count`` elements in each word; the inverse of `pack`."""
-    nbytes = -(-count * bits // 8)
-    raw = b"".join(word.to_bytes(nbytes, "little") for word in words)
-    ones = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(len(words), nbytes), axis=1, bitorder="little")
-    ones = ones[:, : count * bits].reshape(len(words), count, bits).astype(np.int64)
-    values = (ones << np.arange(bits)).sum(axis=-1)
-    return values - (ones[..., -1] << bits) if signed else values
+def unpack_words(words: Sequence[int], bits: int, count: int) -> np.ndarray:
+    """The signed fields [words, ``count``], each of ``bits`` bits (at most 63), from the low end of every word."""
+    size = -(-bits * count // 8)
+    mask = (1 << (bits * count)) - 1
+    raw = b"".join((word & mask).to_bytes(size, "little") for word in words)
+    rows = np.frombuffer(raw, dtype=np.uint8).reshape(len(words), size)
+    planes = np.unpackbits(rows, axis=1, count=bits * count, bitorder="little").reshape(len(words), count, bits)
+    weights = np.left_shift(np.int64(1), np.arange(bits, dtype=np.int64))
+    weights[-1] = -weights[-1]
+    return planes.astype(np.int64) @ weights
