@@ -6,19 +6,22 @@ idle cores of the last wave are paid for (tile and wave quantisation).
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from accel.base.spec import Spec
 from workloads.ops import Linear
 
 
 class Mapping(Spec):
-    """The extents of one thread block, ``m`` x ``n`` results over the whole reduction."""
+    """The extents of one thread block: ``m`` x ``n`` results, the reduction taken in slabs of ``k``."""
 
-    m: int
-    n: int
+    m: int = Field(gt=0)
+    n: int = Field(gt=0)
+    k: int = Field(default=32, gt=0)
 
     def clipped(self, op: Linear) -> Mapping:
         """The block no larger than the op itself (scalar extents)."""
-        return Mapping(m=min(self.m, op.m), n=min(self.n, op.n))
+        return Mapping(m=min(self.m, op.m), n=min(self.n, op.n), k=min(self.k, op.k))
 
 
 def ceil_div(a, b):
@@ -37,7 +40,13 @@ def waves(op: Linear, block: Mapping, cores: int):
 
 
 def gemm_traffic(op: Linear, buffer: int):
-    """Bytes (read, written) between main memory and a shared buffer of ``buffer`` bytes.
+    """Bytes (read, written) between main memory and a shared buffer of ``buffer`` bytes: the sum of `operand_traffic`."""
+    activations, weights, results = operand_traffic(op, buffer)
+    return activations + weights, results
+
+
+def operand_traffic(op: Linear, buffer: int):
+    """Bytes of activations read, weights read and results written between main memory and the shared buffer.
 
     One operand is held in panels of half the buffer, the other streams past each panel once; the cheaper choice is taken:
 
@@ -47,8 +56,7 @@ def gemm_traffic(op: Linear, buffer: int):
     multicast to the cores that share it.
     """
     a, b, half = op.input_bytes, op.weight_bytes, max(buffer // 2, 1)
-    hold_a = a + b * ceil_div(a, half)
-    hold_b = b + a * ceil_div(b, half)
-    smaller = hold_a < hold_b
-    read = hold_a * smaller + hold_b * (1 - smaller)
-    return read, op.output_bytes
+    b_again = b * ceil_div(a, half)
+    a_again = a * ceil_div(b, half)
+    hold_a = a + b_again < b + a_again
+    return a * hold_a + a_again * (1 - hold_a), b_again * hold_a + b * (1 - hold_a), op.output_bytes

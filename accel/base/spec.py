@@ -13,9 +13,9 @@ import json
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Self
+from typing import Annotated, Any, Self, Union
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, model_validator
 
 ENTRY_POINTS = "rtloom.specs"  # packages outside this repository join through this group
 
@@ -29,6 +29,14 @@ class Spec(BaseModel):
     def kind(cls) -> str:
         """The name users write: the module that defines the class."""
         return cls.__module__.rpartition(".")[2]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_own_kind(cls, data: Any) -> Any:
+        """A file names the class by ``kind``; by then it has been chosen, and the word is not a parameter."""
+        if isinstance(data, dict) and data.get("kind") == cls.kind() and "kind" not in cls.model_fields:
+            return {k: v for k, v in data.items() if k != "kind"}
+        return data
 
     @classmethod
     def from_data(cls, data: Any) -> Self:
@@ -86,3 +94,22 @@ def lookup(kind: str, known: dict[str, Any], what: str) -> Any:
     near = difflib.get_close_matches(kind, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown {what} {kind!r}{hint} (known: {', '.join(known) or 'none'})")
+
+
+def chosen_by_kind(base: type[Spec], what: str, *packages: str) -> Any:
+    """The annotation of a field that holds any Spec of type ``base`` found in ``packages``, chosen by its key ``kind``."""
+    known = {kind: spec for package in packages for kind, spec in discover(package, base).items()}
+
+    def named(data: Any) -> Any:
+        if isinstance(data, dict):
+            if "kind" not in data:
+                raise ValueError(f"wanted the key 'kind' ({what}: {', '.join(known)})")
+            lookup(str(data["kind"]), known, what)
+        elif not isinstance(data, base):
+            raise ValueError(f"wanted a table with the key 'kind' ({what}: {', '.join(known)}), got {data!r}")
+        return data
+
+    if len(known) == 1:
+        return Annotated[next(iter(known.values())), BeforeValidator(named)]
+    union = Union[tuple(Annotated[spec, Tag(kind)] for kind, spec in known.items())]  # noqa: UP007 - built at run time
+    return Annotated[union, Discriminator(lambda v: v["kind"] if isinstance(v, dict) else v.kind()), BeforeValidator(named)]

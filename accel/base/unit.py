@@ -39,6 +39,14 @@ class Unit(Spec):
             wanted = " or ".join(c.kind for c in self.executes)
             raise ValueError(f"{self.kind()} executes {wanted}, not {op.kind}")
 
+    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+        """Ops that must run before and after ``op`` because this unit executes it (a table precompute, a dequantisation)."""
+        return [], []
+
+    def fetched(self, op: Op) -> Op:
+        """``op`` with the formats in which this unit's operands lie in memory, where they differ from the op's own."""
+        return op
+
     @abstractmethod
     def limits(self, op: Op) -> dict[str, int]:
         """The largest extent of each dimension of ``op`` that one invocation takes."""

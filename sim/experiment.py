@@ -1,0 +1,159 @@
+"""Experiments: which systems serve which trace under which policy. Written as TOML, run by `rtloom run` and `rtloom compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from workloads.trace import Trace, TraceError, read_trace
+
+from accel.base.spec import Spec, chosen_by_kind
+from sim.errors import BadInput
+from sim.files import locate, override, parse_toml, validate
+from sim.policies.base import Policy
+from sim.system import Plan, System, load_device
+from workloads.model import Precision, Transformer
+
+AnyPolicy = chosen_by_kind(Policy, "policy", "sim.policies")
+MAX_REQUESTS = 10_000_000
+
+
+class Formats(Spec):
+    """Number formats by tensor class, as ``workloads.formats`` names them."""
+
+    weights: str = "fp16"
+    activations: str = "fp16"
+    kv: str = "fp16"
+    lm_head: str = "fp16"
+
+
+class TraceSource(Spec):
+    """Requests from a file, or drawn from a committed profile."""
+
+    file: str | None = None
+    profile: str | None = None
+    requests: int | None = Field(default=None, gt=0, le=MAX_REQUESTS)
+    """How many requests: drawn from the profile (default 1,000), or the first of the file (default all)."""
+    rate: float | None = Field(default=None, gt=0)
+    """Mean arrivals per second; the profile's own where it is not given."""
+    arrivals: Literal["profile", "poisson"] = "profile"
+    overlong: Literal["error", "reject", "clip"] = "reject"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TraceSource:
+        if (self.file is None) == (self.profile is None):
+            raise ValueError("wanted either 'file' (a trace) or 'profile' (statistics to draw from), got both or neither")
+        return self
+
+
+class Subject(Spec):
+    """One system of a comparison: a design, the model it serves, and how many replicas."""
+
+    design: str
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    model: str | None = None
+    precision: Formats | None = None
+    replicas: int = Field(default=1, gt=0, le=4096)
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of the design's keys, by dotted path."""
+
+
+class Experiment(Spec):
+    """A trace, a policy and the systems that serve it."""
+
+    name: str = Field(min_length=1, max_length=200)
+    about: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    model: str | None = None
+    precision: Formats = Formats()
+    trace: TraceSource
+    policy: AnyPolicy
+    router: Literal["round_robin", "least_loaded"] = "round_robin"
+    systems: tuple[Subject, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _models_named(self) -> Experiment:
+        for i, subject in enumerate(self.systems):
+            if subject.model is None and self.model is None:
+                raise ValueError(f"systems.{i}.model: missing; wanted a model here or at the top level")
+        return self
+
+
+@dataclass(frozen=True)
+class Case:
+    """One resolved subject of an experiment, ready to be simulated."""
+
+    name: str
+    system: System
+    model: Transformer
+    precision: Precision
+
+
+def load_experiment(name: str | Path, settings: Sequence[str] = ()) -> tuple[Experiment, Path | None]:
+    """The shipped experiment ``name`` or the file at a path, and the folder that its relative paths refer to."""
+    label, text = locate(name, "experiments", "experiment")
+    base = Path(label).parent if label.endswith(".toml") else None
+    return validate(Experiment, override(parse_toml(text, label), settings), label), base
+
+
+def load_trace(source: TraceSource, seed: int, base: Path | None = None) -> Trace:
+    """The requests of ``source``. Raises BadInput with file and line where they are wrong."""
+    if source.profile is not None:
+        from workloads.generator import generate
+
+        try:
+            return generate(source.profile, source.requests or 1000, rate=source.rate, seed=seed, arrivals=source.arrivals)
+        except (ValueError, FileNotFoundError) as error:
+            raise BadInput(f"trace.profile: {error}") from None
+    path = Path(source.file)
+    if base is not None and not path.is_absolute() and (base / path).exists():
+        path = base / path
+    try:
+        trace = read_trace(path)
+    except TraceError as error:
+        raise BadInput(str(error)) from None
+    return trace if source.requests is None else trace.head(source.requests)
+
+
+def resolve(experiment: Experiment, base: Path | None = None) -> list[Case]:
+    """The systems of ``experiment`` with their designs and models loaded."""
+    cases = []
+    for subject in experiment.systems:
+        settings = [f"{key}={_toml(value)}" for key, value in subject.set.items()]
+        device = load_device(subject.design, settings, base)
+        model = load_model(subject.model or experiment.model, base)
+        formats = subject.precision or experiment.precision
+        system = System(device=device, plan=Plan(replicas=subject.replicas))
+        cases.append(Case(subject.name or system.name, system, model, load_precision(formats)))
+    names = [case.name for case in cases]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise BadInput(f"systems: wanted distinct names, got {', '.join(map(repr, doubled))} more than once; give each a 'name'")
+    return cases
+
+
+def load_model(name: str, base: Path | None = None) -> Transformer:
+    """A model by its name or the path of its config.json."""
+    if base is not None and name.endswith(".json") and (base / name).exists():
+        name = str(base / name)
+    try:
+        return Transformer.load(name)
+    except (ValueError, OSError) as error:
+        raise BadInput(str(error)) from None
+
+
+def load_precision(formats: Formats) -> Precision:
+    """The precision that ``formats`` names."""
+    try:
+        return Precision(**formats.model_dump())
+    except ValueError as error:
+        raise BadInput(f"precision: {error}") from None
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, int | float) else f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,160 @@
+"""TOML files of users: read within limits, overridden by ``--set``, validated with every fault reported at once.
+
+Each fault is one line: ``file: key.path: what was wanted, what was got; did you mean ...?``
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from accel.base.spec import Spec
+from sim.errors import BadInput, StorageError
+
+MAX_BYTES = 1_000_000
+S = TypeVar("S", bound=Spec)
+
+
+def shipped(folder: str) -> list[str]:
+    """Names (file stems) of the TOML files that rtloom ships in ``sim/FOLDER``."""
+    return sorted(f.name.removesuffix(".toml") for f in (files("sim") / folder).iterdir() if f.name.endswith(".toml"))
+
+
+def locate(name: str | Path, folder: str, what: str, base: Path | None = None) -> tuple[str, str]:
+    """(label, text) of a shipped file by its stem, or of a user's file by its path (from ``base``, else the current folder)."""
+    text = str(name)
+    if text in shipped(folder):
+        return text, (files("sim") / folder / f"{text}.toml").read_text()
+    path = (base / text) if base and not Path(text).is_absolute() and (base / text).exists() else Path(text)
+    if not path.suffix and not path.exists():
+        near = difflib.get_close_matches(text, shipped(folder), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BadInput(f"unknown {what} {text!r}{hint} (known: {', '.join(shipped(folder))}, or a path to a .toml file)")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path}: wanted a file of at most {MAX_BYTES} bytes, got {path.stat().st_size}")
+        return str(path), path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: wanted UTF-8 text, got a byte that is not ({error.reason} at {error.start})") from None
+    except OSError as error:
+        kind = BadInput if isinstance(error, FileNotFoundError | IsADirectoryError) else StorageError
+        raise kind(f"{path}: cannot read the {what}: {error.strerror}") from None
+
+
+def parse_toml(text: str, label: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises BadInput with the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{label}: not TOML: {error}") from None
+
+
+def override(data: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """``data`` with each ``key.path=value`` applied; a value is TOML where it parses as TOML, else a string."""
+    result = _copy(data)
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path:
+            raise BadInput(f"--set: wanted key.path=value, got {setting!r}")
+        *parents, last = path.strip().split(".")
+        node: Any = result
+        for key in parents:
+            node = _step(node, key, path, create=True)
+        parsed = _value(value.strip())
+        if isinstance(node, list):
+            _step(node, last, path)
+            node[int(last)] = parsed
+        elif isinstance(node, dict):
+            node[last] = parsed
+        else:
+            raise BadInput(f"--set {path}: {'.'.join(parents)} is a single value, not a table")
+    return result
+
+
+def _copy(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {k: _copy(v) for k, v in node.items()}
+    return [_copy(v) for v in node] if isinstance(node, list) else node
+
+
+def _step(node: Any, key: str, path: str, create: bool = False) -> Any:
+    if isinstance(node, list):
+        if not key.isdecimal() or int(key) >= len(node):
+            raise BadInput(f"--set {path}: wanted an index below {len(node)}, got {key!r}")
+        return node[int(key)]
+    if not isinstance(node, dict):
+        raise BadInput(f"--set {path}: {key!r} lies below a single value")
+    return node.setdefault(key, {}) if create else node[key]
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def validate(cls: type[S], data: Mapping[str, Any], label: str) -> S:
+    """``cls`` from the tables of a file. Raises BadInput with one line per fault."""
+    try:
+        return cls.from_data(data)
+    except ValidationError as error:
+        raise BadInput(*(f"{label}: {line}" for line in explain(error, cls))) from None
+
+
+def explain(error: ValidationError, cls: type[Spec]) -> list[str]:
+    """One line per fault: the key path, what was wanted, what was got, the nearest right name."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        path = [p for p in fault["loc"] if not (isinstance(p, str) and p in _HIDDEN)]
+        where = ".".join(str(p) for p in path) or "(top level)"
+        if fault["type"] == "extra_forbidden":
+            known = _fields_beside(cls, fault["loc"])
+            near = difflib.get_close_matches(str(path[-1]), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            lines.append(f"{where}: unknown key{hint} (known: {', '.join(known)})")
+        elif fault["type"] == "missing":
+            lines.append(f"{where}: missing; wanted a value here")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            got = "" if "got" in message or isinstance(fault["input"], dict | list) else f", got {fault['input']!r}"
+            lines.append(f"{where}: {message}{got}")
+    return lines
+
+
+_HIDDEN = {"unit", "memory"}  # wrappers and discriminator tags that a file's author does not write
+
+
+def _fields_beside(cls: type[Spec], loc: Sequence[Any]) -> list[str]:
+    """Field names of the innermost Spec on the way to ``loc``; Specs chosen by ``kind`` are named by their tag in the path."""
+    current: Any = cls
+    for key in loc[:-1]:
+        current = _descend(current, key) or current
+    return sorted(current.model_fields)
+
+
+def _descend(current: type[Spec], key: Any) -> type[Spec] | None:
+    field = current.model_fields.get(key) if isinstance(key, str) else None
+    if field is not None:
+        return next((c for c in _specs_in(field.annotation)), None)
+    return next((c for c in Spec.__subclasses__() if False), None) or _by_kind(key)
+
+
+def _by_kind(key: Any) -> type[Spec] | None:
+    return next((c for c in _all_subclasses(Spec) if isinstance(key, str) and c.__module__.rpartition(".")[2] == key), None)
+
+
+def _all_subclasses(cls: type) -> list[type]:
+    return [d for c in cls.__subclasses__() for d in (c, *_all_subclasses(c))]
+
+
+def _specs_in(annotation: Any) -> list[type[Spec]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, Spec) else []
+    return [c for a in getattr(annotation, "__args__", ()) for c in _specs_in(a)]

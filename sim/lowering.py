@@ -1,0 +1,91 @@
+"""Lowering: the ops of a step become stages on the units of a device, with companions inserted and fused as the placement says.
+
+A fused op costs no pass over memory: what it writes replaces what its producer would have written, and its work overlaps the
+producer's. Its events are counted all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sim.errors import BadInput
+from sim.system import Device
+from workloads.formats import Format
+from workloads.ops import Attention, Linear, Op, Pointwise, TablePrecompute
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One op on one unit, with the (op, unit) pairs that are fused into it."""
+
+    op: Op
+    unit: str
+    fused: tuple[tuple[Op, str], ...] = ()
+
+
+def lower(ops: Iterable[Op], device: Device) -> list[Stage]:
+    """The stages of ``ops`` in order. Raises BadInput where an op has no unit, or one that cannot execute it.
+
+    A unit may need companions around an op (tables of its activations before, a dequantisation after). Projections of the same
+    activations share what prepares them.
+    """
+    stages: list[Stage] = []
+    prepared: set[tuple[Any, ...]] = set()
+    for op in ops:
+        before, after = device.units[_unit(op, device)].unit.companions(op)
+        if not isinstance(op, Linear):
+            prepared.clear()
+        for companion in before:
+            key = (companion.kind, *companion.extents().items())
+            if key not in prepared:
+                prepared.add(key)
+                _append(stages, companion, device)
+        _append(stages, op, device)
+        for companion in after:
+            _append(stages, companion, device)
+    return stages
+
+
+def _append(stages: list[Stage], op: Op, device: Device) -> None:
+    name = _unit(op, device)
+    what = op.function if isinstance(op, Pointwise) else op.kind
+    if what not in device.placement.fuse or not stages:
+        stages.append(Stage(op, name))
+        return
+    producer = stages[-1]
+    stages[-1] = Stage(_writing(producer.op, written_bytes(op, device)), producer.unit, (*producer.fused, (op, name)))
+
+
+def _writing(producer: Op, nbytes: Any) -> Op:
+    """``producer`` leaving ``nbytes`` in memory in place of its own result."""
+    if isinstance(producer, Pointwise):
+        return replace(producer, write_bytes=nbytes)
+    if isinstance(producer, Attention):
+        elements = producer.tokens * producer.heads * producer.head_dim
+    elif isinstance(producer, Linear):
+        elements = producer.m * producer.n
+    else:
+        raise BadInput(f"placement.fuse: nothing can be fused into {producer.kind} ops")
+    bits = -(-8 * nbytes // elements)
+    return replace(producer, output=Format(f"fused{bits}", bits, "uint"))
+
+
+def written_bytes(op: Op, device: Device) -> Any:
+    """Bytes that a fusible op leaves in memory."""
+    if isinstance(op, TablePrecompute):
+        return device.units[_unit(op, device)].unit.table_bytes(op)
+    return op.write_bytes
+
+
+def _unit(op: Op, device: Device) -> str:
+    name = device.placement.unit_of(op)
+    key = f"{op.kind}.{op.role}" if op.role else op.kind
+    if name is None:
+        raise BadInput(f"{device.name}: placement.{op.kind}: missing; wanted the name of a unit that executes {op.kind} ops")
+    try:
+        device.units[name].unit.check(op)
+    except ValueError as error:
+        raise BadInput(f"{device.name}: units.{name} cannot execute {key}: {error}; place it with '\"{key}\" = ...'") from None
+    return name

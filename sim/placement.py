@@ -1,0 +1,54 @@
+"""Placement: which unit executes which op, where tensors live, what is fused, and how GEMMs are mapped."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from accel.base.mapping import Mapping
+from accel.base.spec import Spec
+from workloads.ops import Op
+
+Fusible = Literal["quantize", "table_precompute", "dequantize"]
+
+
+class Placement(Spec):
+    """Names of units and memories of the device. A dotted key places one role: ``"linear.lm_head" = "tensor"``."""
+
+    linear: str
+    attention: str
+    pointwise: str
+    table_precompute: str | None = None
+    roles: dict[str, str] = Field(default_factory=dict)
+    weights: str
+    kv: str
+    activations: str
+    fuse: tuple[Fusible, ...] = ("quantize", "dequantize", "table_precompute")
+    mapping: Mapping | Literal["search"] = "search"
+    fused_projections: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """Dotted keys become ``roles``; a device with one memory names it once, as ``memory``."""
+        if not isinstance(data, dict):
+            return data
+        plain = {k: v for k, v in data.items() if "." not in k}
+        dotted = {k: v for k, v in data.items() if "." in k}
+        if dotted:
+            plain["roles"] = {**plain.get("roles", {}), **dotted}
+        memory = plain.pop("memory", None) or plain.get("weights")
+        for tensor in ("weights", "kv", "activations"):
+            if memory is not None:
+                plain.setdefault(tensor, memory)
+        return plain
+
+    def unit_of(self, op: Op) -> str | None:
+        """The name of the unit that executes ``op``: by kind and role, else by kind. None where nothing is said."""
+        return self.roles.get(f"{op.kind}.{op.role}") or getattr(self, op.kind, None)
+
+    def units_named(self) -> dict[str, str]:
+        """Every unit that is named, by the key that names it."""
+        named = {k: getattr(self, k) for k in ("linear", "attention", "pointwise", "table_precompute")}
+        return {k: v for k, v in {**named, **self.roles}.items() if v is not None}

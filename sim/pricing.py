@@ -1,0 +1,195 @@
+"""Pricing: what one step (iteration) of a model on a device takes, in integer picoseconds.
+
+    step = host + embed(T) + N (block(T) + attention) + head(S)
+
+for T new tokens, S rows through the LM head and N blocks. Everything but attention depends on T or S alone and is priced once per
+value; attention is priced from the sums that describe the batch. Scalar and array code are the same formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accel.base.unit import AnalyticalUnit
+from sim.errors import Infeasible
+from sim.lowering import Stage, lower
+from sim.system import Device
+from sim.tiling import Timing, fused_ps, time_stage
+from workloads.ops import Attention
+
+if TYPE_CHECKING:
+    from workloads.model import Precision, Transformer
+
+BLOCK_TOKENS = 16  # tokens per KV-cache block; vLLM's default
+
+
+@dataclass(frozen=True)
+class PricedStage:
+    """A stage, how often a step runs it, and its time."""
+
+    stage: Stage
+    times: int
+    timing: Timing
+
+
+@dataclass
+class StepPricer:
+    """Prices steps of ``model`` in ``precision`` on ``device``; the protocol that the serving engine asks."""
+
+    device: Device
+    model: Transformer
+    precision: Precision
+    _fixed: dict[int, int] = field(default_factory=dict, repr=False)
+    _heads: dict[int, int] = field(default_factory=dict, repr=False)
+    _companions: dict[int, int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kv_tokens < BLOCK_TOKENS:
+            budget = self._budget
+            raise Infeasible(
+                f"{self.device.name}: {self.model.name} does not fit: weights take {self.weight_bytes / 1e9:.2f} GB "
+                f"and one KV block {BLOCK_TOKENS * self._token_bytes / 1e6:.2f} MB, "
+                f"of {budget / 1e9:.2f} GB that memory {self.device.placement.weights!r} gives "
+                f"({self.device.memory_utilization_permille / 10:g} % of its capacity)"
+            )
+
+    # capacity
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        return self.model.weight_bytes(self.precision)
+
+    @cached_property
+    def _token_bytes(self) -> int:
+        return self.model.kv_bytes_per_token(self.precision)
+
+    @property
+    def _budget(self) -> int:
+        memory = self.device.memories[self.device.placement.weights]
+        return memory.capacity * self.device.memory_utilization_permille // 1000
+
+    @cached_property
+    def kv_tokens(self) -> int:
+        """Tokens whose keys and values fit beside the weights, in whole blocks."""
+        place = self.device.placement
+        if place.kv == place.weights:
+            room = self._budget - self.weight_bytes
+        else:
+            room = self.device.memories[place.kv].capacity * self.device.memory_utilization_permille // 1000
+            room = room if self.weight_bytes <= self._budget else 0
+        return max(room, 0) // (self._token_bytes * BLOCK_TOKENS) * BLOCK_TOKENS
+
+    # stages
+
+    @property
+    def blocks(self) -> int:
+        return self.model.layers
+
+    def embed_stages(self, tokens: Any) -> list[Stage]:
+        return lower(self.model.embed(tokens, self.precision), self.device)
+
+    def block_stages(self, tokens: Any) -> tuple[list[Stage], Stage, list[Stage]]:
+        """Stages of one block before, of, and after attention; the attention stage stands for ``tokens`` tokens of no context."""
+        fused = self.device.placement.fused_projections
+        before, after = self.model.block(tokens, self.precision, fused_projections=fused)
+        attention = Attention.decode(tokens, tokens, **self.model.attention_shape(self.precision))
+        stages = lower([*before, attention, *after], self.device)
+        at = next(i for i, stage in enumerate(stages) if isinstance(stage.op, Attention))
+        return stages[:at], stages[at], stages[at + 1 :]
+
+    def head_stages(self, sequences: Any) -> list[Stage]:
+        return lower(self.model.head(sequences, self.precision), self.device)
+
+    # time
+
+    def _time(self, stages: Sequence[Stage]) -> int:
+        return sum(time_stage(stage, self.device).ps for stage in stages)
+
+    def fixed_ps(self, tokens: int) -> int:
+        """Host, embedding and all blocks for ``tokens`` new tokens, attention left out."""
+        ps = self._fixed.get(tokens)
+        if ps is None:
+            before, attention, after = self.block_stages(tokens)
+            block = self._time(before) + self._time(after)
+            ps = self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * block
+            self._fixed[tokens] = ps
+            self._companions[tokens] = self._companion_ps(attention)
+        return ps
+
+    def _companion_ps(self, attention: Stage) -> int:
+        """Time of what is fused into attention; attention takes at least as long."""
+        return max((fused_ps(op, self.device.units[unit]) for op, unit in attention.fused), default=0)
+
+    def head_ps(self, sequences: int) -> int:
+        """Final norm and LM head for ``sequences`` rows; nothing where no row is sampled."""
+        if not sequences:
+            return 0
+        ps = self._heads.get(sequences)
+        if ps is None:
+            ps = self._heads[sequences] = self._time(self.head_stages(sequences))
+        return ps
+
+    @cached_property
+    def _attention(self) -> Any:
+        """(decode(requests, context) -> ps, prefill(chunk, past) -> ps) of one block; cheap closures where the unit has them."""
+        _, stage, _ = self.block_stages(1)
+        shape = self.model.attention_shape(self.precision) | {"output": stage.op.output}
+        placement, device = self.device.placement, self.device
+
+        def closures(role: str) -> tuple[Any, Any]:
+            name = placement.roles.get(f"attention.{role}", placement.attention)
+            slot = device.units[name]
+            bandwidth = device.memories[placement.kv].bandwidth
+            if isinstance(slot.unit, AnalyticalUnit) and hasattr(slot.unit, "attention_pricer"):
+                return slot.unit.attention_pricer(shape, copies=slot.count, bandwidth=bandwidth)
+
+            def decode(requests: Any, context: Any) -> Any:
+                return time_stage(Stage(Attention.decode(requests, context, **shape), name), device).ps
+
+            def prefill(chunk: int, past: int) -> Any:
+                return time_stage(Stage(Attention.prefill(chunk, past, **shape), name), device).ps
+
+            return decode, prefill
+
+        return closures("decode")[0], closures("prefill")[1]
+
+    def step_ps(self, tokens: int, sequences: int, chunks: Sequence[tuple[int, int]], decodes: int, context: int) -> int:
+        """One iteration: prefill ``chunks`` as (chunk, past) and ``decodes`` requests attending ``context`` tokens in all."""
+        decode, prefill = self._attention
+        parts = [prefill(chunk, past) for chunk, past in chunks]
+        if decodes:
+            parts.append(decode(decodes, context))
+        fixed = self.fixed_ps(tokens)
+        attention = sum(parts) + max(self._companions[tokens] - parts[0], 0)
+        return fixed + self.blocks * attention + self.head_ps(sequences)
+
+    def decode_run_ps(self, decodes: int, context: int, iterations: int) -> np.ndarray:
+        """Durations (int64) of consecutive decode-only iterations, the context growing by ``decodes`` each."""
+        decode, _ = self._attention
+        fixed = self.fixed_ps(decodes) + self.head_ps(decodes)
+        attention = decode(decodes, context + decodes * np.arange(iterations, dtype=np.int64))
+        return fixed + self.blocks * np.maximum(attention, self._companions[decodes])
+
+    # one step in detail (rtloom price)
+
+    def step(self, *, prefill: Sequence[tuple[int, int]] = (), decodes: int = 0, context: int = 0) -> list[PricedStage]:
+        """Every stage of one step with its time, in order of execution."""
+        tokens = decodes + sum(chunk for chunk, _ in prefill)
+        before, attention, after = self.block_stages(tokens)
+        shape = self.model.attention_shape(self.precision) | {"output": attention.op.output}
+        ops = [Attention.prefill(chunk, past, role="prefill", **shape) for chunk, past in prefill]
+        if decodes:
+            ops.append(Attention.decode(decodes, context, role="decode", **shape))
+        place = self.device.placement
+        attended = [Stage(op, place.unit_of(op) or attention.unit, attention.fused if i == 0 else ()) for i, op in enumerate(ops)]
+        parts = [
+            (self.embed_stages(tokens), 1),
+            ([*before, *attended, *after], self.blocks),
+            (self.head_stages(decodes + len(prefill)), 1),
+        ]
+        return [PricedStage(s, times, time_stage(s, self.device)) for stages, times in parts for s in stages]

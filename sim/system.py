@@ -1,0 +1,107 @@
+"""Devices and systems: units, memories, placement and technology under a plan. Written as TOML, validated as these classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from memsys.base import Memory
+from pydantic import Field, model_validator
+
+from accel.base.quantity import Bytes, Picoseconds
+from accel.base.spec import Spec, chosen_by_kind, lookup
+from accel.base.tech import Entry, Tech, available
+from accel.base.unit import Unit
+from sim.files import locate, override, parse_toml, validate
+from sim.placement import Placement
+
+AnyUnit = chosen_by_kind(Unit, "unit", "accel", "pim")
+AnyMemory = chosen_by_kind(Memory, "memory", "memsys")
+
+
+class Slot(Spec):
+    """A unit of a device and the number of its copies."""
+
+    unit: AnyUnit
+    count: int = Field(default=1, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "unit" not in data:
+            return {"unit": {k: v for k, v in data.items() if k != "count"}} | {k: data[k] for k in ("count",) if k in data}
+        return data
+
+
+class Device(Spec):
+    """One accelerator: units dealt over ``cores``, memories, and where everything is placed."""
+
+    name: str = Field(min_length=1, max_length=200)
+    about: str = ""
+    cores: int = Field(default=1, gt=0)
+    """Independent cores over which thread blocks are dealt; each owns ``count / cores`` copies of every unit."""
+    buffer: Bytes
+    """The shared on-chip buffer (a GPU's L2) between main memory and the cores."""
+    units: dict[str, Slot] = Field(min_length=1)
+    memories: dict[str, AnyMemory] = Field(min_length=1)
+    placement: Placement
+    launch_overhead: Picoseconds = 0
+    """Time each stage on a proved unit takes besides compute and traffic; analytical units carry their own."""
+    host_overhead: Picoseconds = 0
+    """Time of each step in which the device waits for the host (scheduling, sampling, launch)."""
+    memory_utilization_permille: int = Field(default=900, gt=0, le=1000)
+    """Share of main memory given to weights and KV cache; vLLM's gpu_memory_utilization, 0.9 by default."""
+    technology: tuple[str, ...] = ()
+    tech: tuple[Entry, ...] = ()
+    """Figures of this device alone (idle power, area), each with source and class."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Device:
+        for key, unit in self.placement.units_named().items():
+            _named(unit, self.units, f"placement.{key}", "unit")
+        for key in ("weights", "kv", "activations"):
+            _named(getattr(self.placement, key), self.memories, f"placement.{key}", "memory")
+        for name in self.technology:
+            _named(name, dict.fromkeys(available(), True), "technology", "technology")
+        for name, slot in self.units.items():
+            if slot.count % self.cores:
+                raise ValueError(f"units.{name}.count: wanted a multiple of the {self.cores} cores, got {slot.count}")
+        return self
+
+    def entries(self) -> list[Entry]:
+        """All figures that apply: the device's own first, then those of its technologies in order."""
+        return [*self.tech, *(e for name in self.technology for e in Tech.load(name).entry)]
+
+
+class Plan(Spec):
+    """How a system spreads a model over devices. Only replicas are priced so far; the others are refused above 1."""
+
+    replicas: int = Field(default=1, gt=0, le=4096)
+    tensor: Literal[1] = 1
+    pipeline: Literal[1] = 1
+    expert: Literal[1] = 1
+
+
+class System(Spec):
+    """Devices of one design under a plan."""
+
+    device: Device
+    plan: Plan = Plan()
+
+    @property
+    def name(self) -> str:
+        return self.device.name if self.plan.replicas == 1 else f"{self.plan.replicas} x {self.device.name}"
+
+
+def _named(name: str, known: dict[str, Any], where: str, what: str) -> None:
+    try:
+        lookup(name, known, what)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def load_device(name: str | Path, settings: Sequence[str] = (), base: Path | None = None) -> Device:
+    """The shipped design ``name``, or the design file at a path, with overrides applied before validation."""
+    label, text = locate(name, "designs", "design", base)
+    return validate(Device, override(parse_toml(text, label), settings), label)

@@ -1,0 +1,183 @@
+"""Tiling: the time of one op on the copies of a unit, and its traffic at each level of memory.
+
+A GEMM on proved units is cut three times: into thread blocks, one per core at a time (the waves); each block over the copies of
+its core; each share into the runs that the unit's `cost` prices. With double buffers in the core
+
+    time = load of the first slab + max(compute, traffic) + store of the last tiles
+
+where compute is waves x block cycles, and the first slab and the last tiles are what no other work can hide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from accel.base.clock import bytes_to_ps, cycles_to_ps
+from accel.base.mapping import Mapping, blocks, ceil_div, operand_traffic
+from accel.base.unit import AnalyticalUnit, RtlUnit
+from sim.lowering import Stage
+from sim.system import Device, Slot
+from workloads.ops import Attention, Linear, Op, Pointwise, TablePrecompute
+
+Bytes = dict[str, Any]  # memory name -> bytes
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time of a stage and what bounds it. ``compute_ps`` and ``memory_ps`` are each alone, at full rate."""
+
+    ps: Any
+    compute_ps: Any
+    memory_ps: Any
+    read: Bytes
+    written: Bytes
+    mapping: str
+
+    @property
+    def bound(self) -> str:
+        """ "compute" or "memory", whichever alone takes longer; "latency" where neither explains half of the time."""
+        if 2 * max(self.compute_ps, self.memory_ps) < self.ps:
+            return "latency"
+        return "compute" if self.compute_ps >= self.memory_ps else "memory"
+
+
+def traffic(op: Op, device: Device) -> tuple[Bytes, Bytes]:
+    """Bytes (read, written) by memory. ``op`` carries the formats as fetched."""
+    place = device.placement
+    read: Bytes = {}
+    written: Bytes = {}
+
+    def add(into: Bytes, memory: str, nbytes: Any) -> None:
+        into[memory] = into.get(memory, 0) + nbytes
+
+    if isinstance(op, Linear):
+        activations, weights, results = operand_traffic(op, device.buffer)
+        add(read, place.activations, activations)
+        add(read, place.weights, weights)
+        add(written, place.activations, results)
+    elif isinstance(op, Attention):
+        elements = op.tokens * op.heads * op.head_dim
+        add(read, place.activations, op.activations.nbytes(elements))
+        add(read, place.kv, op.kv_bytes)
+        add(written, place.activations, op.output.nbytes(elements))
+    elif isinstance(op, Pointwise):
+        add(read, place.activations, op.read_bytes)
+        add(written, place.activations, op.write_bytes)
+    elif isinstance(op, TablePrecompute):
+        unit = device.units[place.unit_of(op)].unit
+        add(read, place.activations, op.activations.nbytes(op.m * op.k))
+        add(written, place.activations, unit.table_bytes(op))
+    return read, written
+
+
+def time_stage(stage: Stage, device: Device) -> Timing:
+    """The time of ``stage`` on an otherwise idle device; ints or arrays like the op's extents (GEMMs on proved units: ints)."""
+    slot = device.units[stage.unit]
+    op = slot.unit.fetched(stage.op)
+    read, written = traffic(op, device)
+    memory_ps = sum(bytes_to_ps(n, device.memories[m].bandwidth) for m, n in _total(read, written).items())
+    if isinstance(slot.unit, AnalyticalUnit):
+        fixed = device.placement.mapping if isinstance(device.placement.mapping, Mapping) and isinstance(op, Linear) else None
+        bandwidth = device.memories[_main_memory(op, device)].bandwidth
+        ps = slot.unit.time_ps(op, copies=slot.count, bandwidth=bandwidth, buffer=device.buffer, mapping=fixed)
+        compute_ps = cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.unit.clock)
+        mapping = _named(fixed) if isinstance(op, Linear) else "own"
+    else:
+        ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, memory_ps)
+        ps = ps + device.launch_overhead
+    for companion, name in stage.fused:
+        ps = _longer(ps, fused_ps(companion, device.units[name]))
+    return Timing(ps, compute_ps, memory_ps, read, written, mapping)
+
+
+def _named(mapping: Mapping | None) -> str:
+    return "search" if mapping is None else f"fixed {mapping.m}x{mapping.n}x{mapping.k}"
+
+
+def _main_memory(op: Op, device: Device) -> str:
+    place = device.placement
+    return place.weights if isinstance(op, Linear) else place.kv if isinstance(op, Attention) else place.activations
+
+
+def _total(read: Bytes, written: Bytes) -> Bytes:
+    return {m: read.get(m, 0) + written.get(m, 0) for m in {**read, **written}}
+
+
+def _longer(a: Any, b: Any) -> Any:
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else a + (b - a) * (b > a)
+
+
+def fused_ps(op: Op, slot: Slot) -> Any:
+    """Compute time of a fused op, which overlaps its producer; an analytical vector pass adds none of its own."""
+    if isinstance(slot.unit, AnalyticalUnit):
+        return 0
+    return cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.unit.clock)
+
+
+def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: int) -> tuple[Any, Any, str]:
+    if not isinstance(op, Linear):
+        compute_ps = fused_ps(op, slot)
+        return _longer(compute_ps, memory_ps), compute_ps, "own"
+    fixed = device.placement.mapping
+    copies = slot.count // device.cores
+    candidates = [fixed] if isinstance(fixed, Mapping) else list(_candidates(slot.unit.limits(op), copies))
+    best = None
+    for block in candidates:
+        block = block.clipped(op)
+        share_cycles = _share_cycles(slot.unit, _key(op), block.m, block.n, copies)
+        compute_ps = cycles_to_ps(ceil_div(blocks(op, block), device.cores) * share_cycles, slot.unit.clock)
+        edges = _first_slab(fetched, block, device) + _last_tiles(fetched, block, slot, device)
+        ps = edges + max(compute_ps, memory_ps)
+        if best is None or ps < best[0]:
+            best = (ps, compute_ps, block)
+    ps, compute_ps, block = best
+    label = f"{'fixed' if isinstance(fixed, Mapping) else 'search'} {block.m}x{block.n}x{block.k}"
+    return ps, compute_ps, label
+
+
+def _candidates(limits: dict[str, int], copies: int):
+    """Blocks of 1, 2, 4, ... unit tiles in each direction, up to four tiles per copy and direction."""
+    for up in range((4 * copies).bit_length()):
+        for across in range((4 * copies).bit_length()):
+            yield Mapping(m=limits["m"] << up, n=limits["n"] << across)
+
+
+def _key(op: Linear) -> tuple:
+    return op.k, op.weights, op.activations, op.output
+
+
+@cache
+def _share_cycles(unit: RtlUnit, key: tuple, m: int, n: int, copies: int) -> int:
+    """Cycles of an m x n block on ``copies`` copies of ``unit``: the best even split in rows and columns."""
+    k, weights, activations, output = key
+    best = None
+    for rows in (d for d in range(1, copies + 1) if copies % d == 0):
+        share = Linear(
+            m=ceil_div(m, rows), n=ceil_div(n, copies // rows), k=k, weights=weights, activations=activations, output=output
+        )
+        cycles = unit.cost(share).cycles
+        best = cycles if best is None else min(best, cycles)
+    return best
+
+
+def _first_slab(op: Linear, block: Mapping, device: Device) -> int:
+    """Time to load the first k-slab of the distinct operands of the first wave (multicast within the wave)."""
+    across = ceil_div(op.m, block.m)
+    wave = min(device.cores, blocks(op, block))
+    rows = min(op.m, min(across, wave) * block.m)
+    columns = min(op.n, ceil_div(wave, across) * block.n)
+    place = device.placement
+    activations = bytes_to_ps(op.activations.nbytes(rows * block.k), device.memories[place.activations].bandwidth)
+    return activations + bytes_to_ps(op.weights.nbytes(columns * block.k), device.memories[place.weights].bandwidth)
+
+
+def _last_tiles(op: Linear, block: Mapping, slot: Slot, device: Device) -> int:
+    """Time to store the last tile of every copy that works in the last wave."""
+    limits = slot.unit.limits(op)
+    last_wave = (blocks(op, block) - 1) % device.cores + 1
+    copies = slot.count // device.cores
+    tile = min(limits["m"], block.m) * min(limits["n"], block.n)
+    elements = min(last_wave * copies * tile, op.m * op.n)
+    return bytes_to_ps(op.output.nbytes(elements), device.memories[device.placement.activations].bandwidth)
