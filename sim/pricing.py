@@ -146,7 +146,7 @@ class StepPricer:
             slot = device.units[name]
             bandwidth = device.memories[placement.kv].bandwidth
             if isinstance(slot.unit, AnalyticalUnit) and hasattr(slot.unit, "attention_pricer"):
-                return slot.unit.attention_pricer(shape, copies=slot.count, bandwidth=bandwidth)
+                return slot.unit.attention_pricer(shape, copies=slot.count, clock=slot.clock, bandwidth=bandwidth)
 
             def decode(requests: Any, context: Any) -> Any:
                 return time_stage(Stage(Attention.decode(requests, context, **shape), name), device).ps

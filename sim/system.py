@@ -9,7 +9,7 @@ from typing import Any, Literal
 from memsys.base import Memory
 from pydantic import Field, model_validator
 
-from accel.base.quantity import Bytes, Picoseconds
+from accel.base.quantity import Bytes, Hertz, Picoseconds
 from accel.base.spec import Spec, chosen_by_kind, lookup
 from accel.base.tech import Entry, Tech, available
 from accel.base.unit import Unit
@@ -25,12 +25,15 @@ class Slot(Spec):
 
     unit: AnyUnit
     count: int = Field(default=1, gt=0)
+    clock: Hertz
 
     @model_validator(mode="before")
     @classmethod
     def _flat(cls, data: Any) -> Any:
+        """A file writes the unit's own parameters beside ``count`` and ``clock``."""
         if isinstance(data, dict) and "unit" not in data:
-            return {"unit": {k: v for k, v in data.items() if k != "count"}} | {k: data[k] for k in ("count",) if k in data}
+            own = {k: v for k, v in data.items() if k in cls.model_fields}
+            return own | {"unit": {k: v for k, v in data.items() if k not in own}}
         return data
 
 

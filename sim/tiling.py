@@ -81,8 +81,8 @@ def time_stage(stage: Stage, device: Device) -> Timing:
     if isinstance(slot.unit, AnalyticalUnit):
         fixed = device.placement.mapping if isinstance(device.placement.mapping, Mapping) and isinstance(op, Linear) else None
         bandwidth = device.memories[_main_memory(op, device)].bandwidth
-        ps = slot.unit.time_ps(op, copies=slot.count, bandwidth=bandwidth, buffer=device.buffer, mapping=fixed)
-        compute_ps = cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.unit.clock)
+        ps = slot.unit.time_ps(op, copies=slot.count, clock=slot.clock, bandwidth=bandwidth, buffer=device.buffer, mapping=fixed)
+        compute_ps = cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
         mapping = _named(fixed) if isinstance(op, Linear) else "own"
     else:
         ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, memory_ps)
@@ -113,7 +113,7 @@ def fused_ps(op: Op, slot: Slot) -> Any:
     """Compute time of a fused op, which overlaps its producer; an analytical vector pass adds none of its own."""
     if isinstance(slot.unit, AnalyticalUnit):
         return 0
-    return cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.unit.clock)
+    return cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
 
 
 def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: int) -> tuple[Any, Any, str]:
@@ -127,7 +127,7 @@ def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: int
     for block in candidates:
         block = block.clipped(op)
         share_cycles = _share_cycles(slot.unit, _key(op), block.m, block.n, copies)
-        compute_ps = cycles_to_ps(ceil_div(blocks(op, block), device.cores) * share_cycles, slot.unit.clock)
+        compute_ps = cycles_to_ps(ceil_div(blocks(op, block), device.cores) * share_cycles, slot.clock)
         edges = _first_slab(fetched, block, device) + _last_tiles(fetched, block, slot, device)
         ps = edges + max(compute_ps, memory_ps)
         if best is None or ps < best[0]:

@@ -146,9 +146,10 @@ class AnalyticalUnit(Unit):
     proof_class = "analytical"
 
     @abstractmethod
-    def time_ps(self, op: Op, *, copies: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:
+    def time_ps(self, op: Op, *, copies: int, clock: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:
         """Picoseconds that ``copies`` copies take together for ``op``, launch and memory traffic included.
 
-        ``bandwidth`` is the peak of the main memory in MB/s, ``buffer`` the bytes of the shared on-chip buffer; ``mapping`` fixes
-        the thread block of a GEMM, and None searches the unit's own blocks. Int or int64 array, like the op's extents.
+        ``clock`` is in Hz, ``bandwidth`` the peak of the main memory in MB/s, ``buffer`` the bytes of the shared on-chip buffer;
+        ``mapping`` fixes the thread block of a GEMM, and None searches the unit's own blocks. Int or int64 array, like the op's
+        extents.
         """
