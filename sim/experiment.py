@@ -28,6 +28,7 @@ class Formats(Spec):
     activations: str = "fp16"
     kv: str = "fp16"
     lm_head: str = "fp16"
+    embeddings: str = "fp16"
 
 
 class TraceSource(Spec):
@@ -148,9 +149,9 @@ def load_model(name: str, base: Path | None = None) -> Transformer:
 def load_precision(formats: Formats) -> Precision:
     """The precision that ``formats`` names."""
     try:
-        return Precision(**formats.model_dump())
+        return Precision.from_data(formats.model_dump())
     except ValueError as error:
-        raise BadInput(f"precision: {error}") from None
+        raise BadInput(str(error)) from None
 
 
 def _toml(value: Any) -> str:

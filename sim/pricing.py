@@ -145,14 +145,15 @@ class StepPricer:
             name = placement.roles.get(f"attention.{role}", placement.attention)
             slot = device.units[name]
             bandwidth = device.memories[placement.kv].bandwidth
+            asked = shape | {"role": role}
             if isinstance(slot.unit, AnalyticalUnit) and hasattr(slot.unit, "attention_pricer"):
-                return slot.unit.attention_pricer(shape, copies=slot.count, clock=slot.clock, bandwidth=bandwidth)
+                return slot.unit.attention_pricer(asked, copies=slot.count, clock=slot.clock, bandwidth=bandwidth)
 
             def decode(requests: Any, context: Any) -> Any:
-                return time_stage(Stage(Attention.decode(requests, context, **shape), name), device).ps
+                return time_stage(Stage(Attention.decode(requests, context, **asked), name), device).ps
 
             def prefill(chunk: int, past: int) -> Any:
-                return time_stage(Stage(Attention.prefill(chunk, past, **shape), name), device).ps
+                return time_stage(Stage(Attention.prefill(chunk, past, **asked), name), device).ps
 
             return decode, prefill
 
@@ -182,9 +183,9 @@ class StepPricer:
         tokens = decodes + sum(chunk for chunk, _ in prefill)
         before, attention, after = self.block_stages(tokens)
         shape = self.model.attention_shape(self.precision) | {"output": attention.op.output}
-        ops = [Attention.prefill(chunk, past, role="prefill", **shape) for chunk, past in prefill]
+        ops = [Attention.prefill(chunk, past, **shape | {"role": "prefill"}) for chunk, past in prefill]
         if decodes:
-            ops.append(Attention.decode(decodes, context, role="decode", **shape))
+            ops.append(Attention.decode(decodes, context, **shape | {"role": "decode"}))
         place = self.device.placement
         attended = [Stage(op, place.unit_of(op) or attention.unit, attention.fused if i == 0 else ()) for i, op in enumerate(ops)]
         parts = [
