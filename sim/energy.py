@@ -105,8 +105,8 @@ def _attention_ops(tally: Any, shape: dict[str, Any]) -> Iterable[Attention]:
     if tally.decode_tokens:
         yield Attention.decode(tally.decode_tokens, tally.decode_context, **shape | {"role": "decode"})
     if tally.chunks:
-        sums = {"requests": tally.chunks, "tokens": tally.chunk_tokens, "context": tally.chunk_context, "pairs": tally.chunk_pairs}
-        yield Attention(**sums, **shape | {"role": "prefill"})
+        sums = {"tokens": tally.chunk_tokens, "context": tally.chunk_context, "pairs": tally.chunk_pairs}
+        yield Attention(requests=tally.chunks, **sums, **shape | {"role": "prefill"})
 
 
 def ledger(device: Device, events: Events, elapsed_ps: int, replicas: int = 1) -> list[Row]:
