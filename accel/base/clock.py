@@ -15,6 +15,8 @@ from math import gcd
 PS_PER_S = 10**12
 PS_PER_MS = 10**9
 PS_PER_US = 10**6
+INT64 = 1 << 63
+LIMB_BITS = 16
 
 
 @cache
@@ -24,10 +26,24 @@ def _reduced(numerator: int, denominator: int) -> tuple[int, int]:
 
 
 def scale_up(amount, numerator: int, denominator: int):
-    """ceil(amount * numerator / denominator) for a non-negative int or int64 array."""
+    """ceil(amount * numerator / denominator) for a non-negative int or int64 array; ``denominator`` below 2^46."""
     numerator, denominator = _reduced(numerator, denominator)
     whole, rest = amount // denominator, amount % denominator
-    return whole * numerator + -(-(rest * numerator) // denominator)
+    if isinstance(amount, int) or numerator * denominator < INT64:
+        return whole * numerator + -(-(rest * numerator) // denominator)
+    quotient, remainder = _long_product(rest, numerator, denominator)
+    return whole * numerator + quotient + (remainder > 0)
+
+
+def _long_product(rest, numerator: int, denominator: int):
+    """Quotient and remainder of rest * numerator / denominator in int64, numerator taken 16 bits at a time (Horner)."""
+    quotient = remainder = 0
+    for shift in reversed(range(0, numerator.bit_length(), LIMB_BITS)):
+        limb = (numerator >> shift) & ((1 << LIMB_BITS) - 1)
+        partial = (remainder << LIMB_BITS) + rest * limb
+        quotient = (quotient << LIMB_BITS) + partial // denominator
+        remainder = partial % denominator
+    return quotient, remainder
 
 
 def cycles_to_ps(cycles, hertz: int):
