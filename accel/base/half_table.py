@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from accel.base.words import pack_words
+from workloads.formats import Format
 
 ACTIVATION_BITS = 8
 
@@ -28,6 +29,12 @@ def entries(group: int) -> int:
 def entry_bits(group: int) -> int:
     """Bits of one entry as it travels: two's complement of [-128 K, 128 K - 1]."""
     return ACTIVATION_BITS + (group - 1).bit_length()
+
+
+def table_format(group: int) -> Format:
+    """The format of activations held in memory as half tables: bits of a packed table per activation, rounded up."""
+    bits = -(-entries(group) * entry_bits(group) // group)
+    return Format(f"half_table{group}", bits, "int")
 
 
 def half_tables(activations: np.ndarray) -> np.ndarray:

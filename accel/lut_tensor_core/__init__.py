@@ -1,0 +1,223 @@
+"""LUT tensor core: mixed-precision matrix products by looking weights up in tables of activation sums.
+
+Weights are re-interpreted offline: with the bits w_b of a code q, q' = 2 q - (2^W - 1) = sum_b 2^b (2 w_b - 1). So each bit plane
+is a product with +-1, and K of its bits are one look-up in the half table of K activations (`accel.base.half_table`). Codes
+q[n, k] and INT8 activations A[m, k] are cut along k into S segments, one per weight scale where the weights are grouped, else
+S = 1. One invocation computes exactly, in INT32,
+
+    acc[s, m, n] = sum_{k in s} A[m, k] q'[n, k]          sums[s, m] = sum_{k in s} A[m, k]
+
+Scales and zero points are the vector unit's epilogue: O = sum_s s' (acc - z' sums), s' = s / 2, z' = 2 z + 1 - 2^W.
+
+Words, first field in the lowest bits; a segment has G = ceil(k / (S K)) groups, the last one padded with zero activations:
+
+    tables    rows x 2^(K-1) entries of -T                      one per group
+    weights   columns x (K-1 bits of index, 1 bit negate)       one per group and plane, plane 0 (least significant) first
+    results   columns x INT32, then the sum as INT32            one per row in use, per segment
+
+Timing, with P = W G planes per segment and m rows in use: the planes of all segments follow one another without a bubble, and
+the results of one segment leave while the next computes:
+
+    cycles between segments I = max(P, m + 1)        cycles of a run of S segments = 1 + 1 + P + m + (S - 1) I
+
+Source: LUT Tensor Core, ISCA'25 (arXiv 2408.06003). Here every entry is exact (10 bits for INT8 and K = 4; the paper rounds the
+tables of floating-point activations to 8), accumulators are INT32, and tables are doubled from plane to plane in place of a
+shifter per multiplexer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from accel.base.cost import Cost
+from accel.base.half_table import half_tables, pack_tables, table_format
+from accel.base.mapping import ceil_div
+from accel.base.quantity import Hertz
+from accel.base.unit import RtlUnit
+from accel.base.words import pack_words, unpack_words
+from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, DRAIN_TURNAROUND, FILL, RUN_BITS, longest_segment
+from workloads.formats import FORMATS, Format
+from workloads.ops import Linear, Op, Pointwise, TablePrecompute
+
+if TYPE_CHECKING:
+    from amaranth.lib import wiring
+
+
+class LutTensorCore(RtlUnit):
+    """INT8 x 1- to 4-bit matrix products, bit-serial, one weight plane of K columns per cycle."""
+
+    rows: int = Field(default=2, ge=1, le=8)
+    """M: activation rows, each with a table of its own."""
+    columns: int = Field(default=64, ge=1, le=128)
+    """N: output channels, each with its own index into the tables of all rows."""
+    group: int = Field(default=4, ge=2, le=5)
+    """K: activations per table."""
+    weight_bits: int = Field(default=2, ge=1, le=4)
+    """W: bits of the widest weights; narrower ones take fewer planes. Ternary weights are stored in two bits."""
+    clock: Hertz = 1_410_000_000
+    """Frequency; 1.41 GHz in 28 nm is the paper's (table 1)."""
+
+    executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
+    golden: ClassVar[str] = "linear.lut_linear"
+
+    def check(self, op: Op) -> None:
+        super().check(op)
+        weights = op.weights
+        if weights.kind not in ("int", "uint", "ternary") or weights.bits > self.weight_bits:
+            raise ValueError(f"{self.kind()} takes integer or ternary weights of 1 to {self.weight_bits} bits, not {weights}")
+        if op.activations.name != "int8":
+            raise ValueError(f"{self.kind()} takes int8 activations, not {op.activations}")
+        if weights.group is not None and np.any(op.k % weights.group):
+            raise ValueError(f"{self.kind()} takes whole groups of {weights.group} weights, not k = {op.k}")
+        longest = longest_segment(weights.bits)
+        if np.any(_segment(op)[1] > longest):
+            raise ValueError(
+                f"{self.kind()} sums at most {longest} products of {weights.bits}-bit weights in INT32 (per scale), "
+                f"not k = {_segment(op)[1]}"
+            )
+
+    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+        """The tables of the activations before, and the scales and zero points of the weights after."""
+        segments, length = _segment(op)
+        whole = op.weights.group is None or length % self.group == 0  # else each segment starts a table of its own
+        rows, depth = (op.m, op.k) if whole else (op.m * segments, length)
+        tables = TablePrecompute(role=op.role, m=rows, k=depth, group=self.group, activations=op.activations)
+        results = segments * op.m * (op.n + 1)
+        dequantize = Pointwise(
+            role=op.role,
+            function="dequantize",
+            elements=segments * op.m * op.n,
+            read_bytes=FORMATS["int32"].nbytes(results),
+            write_bytes=op.output_bytes,
+        )
+        return [tables], [dequantize]
+
+    def fetched(self, op: Op) -> Op:
+        """``op`` reading tables where it would read activations."""
+        return op.resized(activations=table_format(self.group))
+
+    def limits(self, op: Op) -> dict[str, int]:
+        """Rows and columns; the whole reduction is one invocation, as no partial sum enters."""
+        return {"m": self.rows, "n": self.columns}
+
+    def tile_cost(self, tile: Op) -> Cost:
+        segments, length = _segment(tile)
+        groups = ceil_div(length, self.group)
+        planes = tile.weights.bits * groups
+        drain = tile.m + DRAIN_TURNAROUND
+        between = planes + (drain - planes) * (drain > planes)
+        rows_groups = segments * groups * tile.m
+        all_planes = segments * planes
+        return Cost(
+            latency=FILL + planes + tile.m + (segments - 1) * between,
+            interval=segments * between,
+            events={
+                "table_load": rows_groups,  # tables of 2^(K-1) entries
+                "table_shift": (tile.weights.bits - 1) * rows_groups,  # the same
+                "weight_load": all_planes * tile.n,  # K bits
+                "accumulate": all_planes * tile.n * tile.m,  # a look-up, an addition and an INT32 write
+                "sum_accumulate": rows_groups,  # an addition and an INT32 write
+                "drain": segments * tile.m * (tile.n + 1),  # INT32 writes, the sum's included
+                "output": segments * tile.m,  # words
+            },
+        )
+
+    def component(self) -> wiring.Component:
+        from accel.lut_tensor_core.rtl import Core
+
+        return Core(self)
+
+    def encode_config(self, tile: Op, n: int) -> int:
+        from amaranth.lib import data
+
+        from accel.lut_tensor_core.rtl import config_layout
+
+        segments, length = _segment(tile)
+        if n * segments > 1 << RUN_BITS:
+            raise ValueError(f"{self.kind()} takes runs of at most 2^{RUN_BITS} segments, not {n} times {segments}")
+        layout: data.StructLayout = config_layout(self)
+        word = {
+            "rows": tile.m,
+            "columns": tile.n,
+            "planes": tile.weights.bits - 1,
+            "groups": ceil_div(length, self.group) - 1,
+            "segments": n * segments - 1,
+        }
+        return layout.const(word).as_bits()
+
+    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+        activations, codes = arrays
+        tables = half_tables(self._grouped(tile, activations))  # [m, segments * groups, entries]
+        return {
+            "tables": pack_tables(tables.swapaxes(0, 1), self.rows, self.group),
+            "weights": pack_words(self._plane_fields(tile, codes), self.group),
+        }
+
+    def _plane_fields(self, tile: Op, codes: np.ndarray) -> np.ndarray:
+        """The K-bit fields [planes of all groups, columns]: where each column looks, and whether it subtracts the entry -T.
+
+        A group whose bit of activation 0 is w_0 adds T[w] for w_0 = 0 and -T[~w] for w_0 = 1, w being its other bits.
+        """
+        unsigned = np.asarray(codes, dtype=np.int64) - tile.weights.lowest
+        bits = self._grouped(tile, unsigned).transpose(1, 0, 2)[:, None] >> np.arange(tile.weights.bits)[:, None, None] & 1
+        positive = bits[..., 0]  # [segments * groups, planes, n]
+        index = (bits[..., 1:] ^ positive[..., None]) @ (1 << np.arange(self.group - 1))
+        fields = np.zeros((positive.shape[0] * positive.shape[1], self.columns), dtype=np.int64)
+        fields[:, : tile.n] = (index | (1 - positive) << (self.group - 1)).reshape(-1, tile.n)
+        return fields
+
+    def _grouped(self, tile: Op, rows: np.ndarray) -> np.ndarray:
+        """``rows`` [r, k] as [r, segments * groups, K], each segment padded with zeros to whole groups."""
+        segments, length = _segment(tile)
+        rows = np.asarray(rows).reshape(-1, segments, length)
+        padded = np.pad(rows, ((0, 0), (0, 0), (0, -length % self.group)))
+        return padded.reshape(len(rows), -1, self.group)
+
+    def output_words(self, tile: Op) -> dict[str, int]:
+        return {"results": _segment(tile)[0] * tile.m}
+
+    def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+        fields = unpack_words(words["results"], ACCUMULATOR_BITS, self.columns + 1).reshape(-1, tile.m, self.columns + 1)
+        return fields[..., : tile.n], fields[..., self.columns]
+
+    @classmethod
+    def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
+        def linear(m, n, k, weights):
+            return Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS["int8"], output=FORMATS["int32"])
+
+        yield cls(), linear(5, 130, 70, FORMATS["ternary"])
+        yield cls(), linear(3, 70, 256, FORMATS["uint2"].grouped(128))
+        yield cls(weight_bits=4), linear(2, 64, 40, FORMATS["int2"])
+        yield cls(rows=1, columns=1), linear(2, 3, 9, FORMATS["uint2"])
+        yield cls(rows=8, columns=3, weight_bits=1), linear(11, 5, 3, FORMATS["uint1"])  # the drain is the bottleneck
+        yield cls(rows=3, columns=5, group=2, weight_bits=1), linear(4, 7, 15, FORMATS["int1"])
+        yield cls(rows=2, columns=8, group=3, weight_bits=3), linear(3, 9, 28, FORMATS["uint3"].grouped(14))
+        yield cls(rows=5, columns=4, group=5, weight_bits=4), linear(6, 5, 33, FORMATS["int4"])
+        yield cls(rows=4, columns=2, group=5, weight_bits=1), linear(9, 3, 12, FORMATS["uint1"].grouped(3))
+        yield cls(rows=1, columns=128, weight_bits=4), linear(1, 128, 16, FORMATS["uint4"].grouped(8))
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
+        def log_uniform(most: int) -> int:
+            return int((most + 1) ** rng.random())
+
+        weight_bits = int(rng.integers(1, 5))
+        unit = cls(rows=log_uniform(8), columns=log_uniform(128), group=int(rng.integers(2, 6)), weight_bits=weight_bits)
+        bits = int(rng.integers(1, weight_bits + 1)) if rng.random() < 0.3 else weight_bits
+        kinds = [f"int{bits}", f"uint{bits}", *(["ternary"] if bits == 2 else [])]
+        weights: Format = FORMATS[str(rng.choice(kinds))]
+        k = log_uniform(12 * unit.group)
+        if rng.random() < 0.4:
+            weights, k = weights.grouped(k), k * int(rng.integers(1, 5))
+        m, n = log_uniform(3 * unit.rows), log_uniform(min(3 * unit.columns, 200))
+        return unit, Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS["int8"], output=FORMATS["int32"])
+
+
+def _segment(op: Op) -> tuple[Any, Any]:
+    """(segments, elements along k of each) of a Linear; ints or arrays."""
+    group = op.weights.group
+    return (1, op.k) if group is None else (op.k // group, group)
