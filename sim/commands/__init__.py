@@ -1,0 +1,1 @@
+"""What the verbs of the command do: one module per verb, loaded when the verb is used."""
