@@ -1,0 +1,387 @@
+"""Conformance: shows that a unit's RTL, its price and its golden kernel agree. Works on any `RtlUnit`, also a user's own.
+
+For each case (a unit, an op, a seed) the bench drives the RTL through the passes of `accel.base.script` and asserts, with
+equality and nothing less:
+
+* the output values are those of the golden kernel;
+* each run makes the events that `tile_cost` states, stalled or not;
+* without stalls each run takes ``latency + (n - 1) * interval`` cycles, and the next config word is taken in the next cycle;
+* a word once offered stays until it is taken, ``valid`` does not wait for ``ready``, no word is lost, none comes after the last.
+
+A failure says what was expected and what was seen, where; it leaves the waves and a command that repeats it.
+This is the one module of ``accel`` that imports the golden kernels (and with them torch).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from accel.base import proofs, simulation
+from accel.base.rtl import rtlil_hash
+from accel.base.script import Case, Pass, Run, passes
+from accel.base.spec import discover, lookup
+from accel.base.unit import RtlUnit
+from workloads.formats import parse_format
+from workloads.ops import Op, op_kinds
+
+PACKAGES = ("accel", "pim")
+ARTIFACTS = Path("out") / "conformance"
+SLOWEST_CYCLES_PER_S = 200  # a simulation slower than this has hung
+DRAWS_PER_CASE = 200
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one case has shown. Cycles and events are those of the whole op, unstalled: of the RTL, and of `Unit.cost`."""
+
+    unit: str
+    parameters: dict[str, Any]
+    op: str
+    seed: int
+    cycles_rtl: int | None
+    cycles_cost: int
+    events_rtl: dict[str, int] | None
+    events_cost: dict[str, int]
+    invocations: int
+    simulated_cycles: int
+    simulator: str
+    failure: str | None = None
+    reproduce: str | None = None
+
+
+@dataclass
+class Report:
+    """The rows of all cases; ``notes`` say which simulator was taken and why, ``rejected`` counts draws that were no case."""
+
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    drawn: int = 0
+    rejected: int = 0
+
+    @property
+    def failures(self) -> list[Row]:
+        return [row for row in self.rows if row.failure]
+
+    def assert_passed(self) -> None:
+        """Raise AssertionError with every failure and its command."""
+        if self.failures:
+            raise AssertionError("\n\n".join(f"{row.failure}\nrepeat with: {row.reproduce}" for row in self.failures))
+
+    def junit(self, path: Path) -> None:
+        """Write the rows as JUnit XML, one test case each."""
+        suite = ElementTree.Element("testsuite", name="conformance", tests=str(len(self.rows)), failures=str(len(self.failures)))
+        for row in self.rows:
+            parameters = ",".join(f"{k}={v}" for k, v in row.parameters.items())
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=f"conformance.{row.unit}", name=f"{parameters} | {row.op} | seed {row.seed}"
+            )
+            if row.failure:
+                failure = ElementTree.SubElement(case, "failure", message=row.failure.partition("\n")[0])
+                failure.text = f"{row.failure}\nrepeat with: {row.reproduce}"
+        ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random cases of a unit, and how many draws were refused by the unit itself."""
+
+    cases: list[tuple[RtlUnit, Op]]
+    rejected: int
+
+
+def random_cases(cls: type[RtlUnit], rng: np.random.Generator, count: int) -> Draws:
+    """``count`` cases by ``cls.draw``; a draw that the unit refuses (ValueError) is counted and drawn again."""
+    cases: list[tuple[RtlUnit, Op]] = []
+    rejected = 0
+    while len(cases) < count:
+        if rejected > DRAWS_PER_CASE * count:
+            raise RuntimeError(f"{cls.kind()}.draw() gave {len(cases)} cases in {rejected + len(cases)} draws; narrow its ranges")
+        try:
+            unit, op = cls.draw(rng)
+            unit.check(op)
+        except ValueError:
+            rejected += 1
+        else:
+            cases.append((unit, op))
+    return Draws(cases, rejected)
+
+
+def conform(
+    cases: Iterable[tuple[RtlUnit, Op]],
+    *,
+    seed: int = 0,
+    simulator: str = "auto",
+    artifacts: Path | None = ARTIFACTS,
+    progress: Callable[[Row], None] = lambda row: None,
+) -> Report:
+    """Play every (unit, op), in one simulation per set of parameters. Case i gets the seed ``seed + i``.
+
+    Failed cases are repeated with waves below ``artifacts`` (None: not). Raises `accel.base.rtl.ToolError` where a simulator
+    fails or is missing; a unit that disagrees is no exception but a row with a failure.
+    """
+    by_unit: dict[RtlUnit, list[tuple[int, Op]]] = {}
+    for i, (unit, op) in enumerate(cases):
+        by_unit.setdefault(unit, []).append((seed + i, op))
+    report = Report()
+    for unit, numbered in by_unit.items():
+        ops = [op for _, op in numbered]
+        group = [Case(unit, op, s, tuple(o for o in ops if o is not op)) for s, op in numbered]
+        rows, note = _conform_unit(unit, group, simulator, artifacts)
+        report.rows += rows
+        if note not in report.notes:
+            report.notes.append(note)
+        for row in rows:
+            progress(row)
+    return report
+
+
+def verify(
+    kinds: Iterable[str] = (),
+    *,
+    random: int = 0,
+    seed: int = 0,
+    junit: Path | None = None,
+    simulator: str = "auto",
+    folder: Path = proofs.FOLDER,
+    artifacts: Path | None = ARTIFACTS,
+    progress: Callable[[Row], None] = lambda row: None,
+) -> Report:
+    """Conformance of the examples of ``kinds`` (default: every RTL unit) and of ``random`` draws of each; records what passed.
+
+    Behind ``rtloom verify``. Raises ValueError for an unknown kind, TypeError for a unit without examples.
+    """
+    known = {kind: cls for package in PACKAGES for kind, cls in discover(package, RtlUnit).items()}
+    whole = Report()
+    for kind in list(kinds) or list(known):
+        cls = lookup(kind, known, "RTL unit")
+        cases = list(cls.examples())
+        if not cases:
+            raise TypeError(f"{kind}.examples() is empty: a unit without examples cannot be proved")
+        draws = random_cases(cls, np.random.default_rng(seed), random)
+        report = conform(cases + draws.cases, seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
+        _record(dict.fromkeys(unit for unit, _ in cases + draws.cases), report, seed, folder)
+        whole.rows += report.rows
+        whole.notes += [note for note in report.notes if note not in whole.notes]
+        whole.drawn += random
+        whole.rejected += draws.rejected
+    if junit is not None:
+        whole.junit(junit)
+    return whole
+
+
+def _record(units: Iterable[RtlUnit], report: Report, seed: int, folder: Path) -> None:
+    for unit in units:
+        rows = [row for row in report.rows if row.parameters == proofs.parameters_of(unit)]
+        if any(row.failure for row in rows):
+            continue
+        facts = {
+            "cases": len(rows),
+            "invocations": sum(row.invocations for row in rows),
+            "cycles": sum(row.simulated_cycles for row in rows),
+            "seed": seed,
+            "simulator": rows[0].simulator,
+            "tools": simulation.tool_versions(rows[0].simulator),
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+        proofs.record(unit, facts, folder)
+
+
+def _conform_unit(unit: RtlUnit, cases: list[Case], simulator: str, artifacts: Path | None) -> tuple[list[Row], str]:
+    from kernels_ref.inputs import corners, inputs
+
+    played = [list(passes(case, inputs, corners)) for case in cases]
+    cycles = sum(_expected_cycles(unit, p) for some in played for p in some)
+    chosen, why = simulation.choose(simulator, cycles)
+    rows = []
+    for case, some, seen in zip(cases, played, _simulate(unit, played, chosen, cycles), strict=True):
+        row = _row(case, some, seen, chosen)
+        if row.failure and artifacts is not None:
+            row = dataclasses.replace(row, reproduce=_leave_waves(case, some, chosen, cycles, artifacts))
+        rows.append(row)
+    return rows, f"{chosen}: {why}"
+
+
+def _simulate(unit: RtlUnit, played: list[list[Pass]], simulator: str, cycles: int, waves: Path | None = None) -> list:
+    face = simulation.interface(unit)
+    names = [name for name, _ in face.inputs], [name for name, _ in face.outputs]
+    scripts = [[p.script(unit, *names) for p in some] for some in played]
+    timeout_s = 120 + 20 * cycles // SLOWEST_CYCLES_PER_S
+    return simulation.run(unit, scripts, simulator=simulator, timeout_s=timeout_s, waves=waves)
+
+
+def _expected_cycles(unit: RtlUnit, some: Pass) -> int:
+    return sum(int(unit.tile_cost(run.tile).run(len(run.arrays)).cycles) for run in some.runs)
+
+
+def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: str) -> Row:
+    cost = case.unit.cost(case.op)
+    face = simulation.interface(case.unit)
+    failure = None
+    for some, record in zip(played, seen, strict=False):  # after a fault the rest was not played
+        if failure := _difference(case.unit, face, some, record):
+            failure = f"{case.describe()}\n  pass {some.name!r}: {failure}"
+            break
+    whole = seen[0]["runs"]
+    return Row(
+        unit=case.unit.kind(),
+        parameters=proofs.parameters_of(case.unit),
+        op=case.op.describe(),
+        seed=case.seed,
+        cycles_rtl=sum(last - first + 1 for first, last, _ in whole),
+        cycles_cost=int(cost.cycles),
+        events_rtl={name: sum(run[2][i] for run in whole) for i, (name, _, _) in enumerate(face.events)},
+        events_cost={name: int(count) for name, count in cost.events.items()},
+        invocations=sum(len(run.arrays) for some in played for run in some.runs),
+        simulated_cycles=sum(record["cycle"] + 1 for record in seen),
+        simulator=simulator,
+        failure=failure,
+    )
+
+
+def _difference(unit: RtlUnit, face: simulation.Interface, some: Pass, seen: Mapping[str, Any]) -> str | None:
+    """The first difference between what ``some`` pass should show and what was seen, in words."""
+    if seen["fault"]:
+        run = some.runs[min(len(seen["runs"]), len(some.runs) - 1)]
+        return f"{seen['fault']} [run {min(len(seen['runs']), len(some.runs) - 1)}: {run}]"
+    after = -1
+    for number, (run, (first, last, counts)) in enumerate(zip(some.runs, seen["runs"], strict=True)):
+        cost = unit.tile_cost(run.tile)
+        where = f"run {number} ({run})"
+        if some.mode == "free":
+            if first != after + 1:
+                return f"{where}: its config word should be taken in cycle {after + 1}, the RTL took it in cycle {first}"
+            n = len(run.arrays)
+            wanted = int(cost.run(n).cycles)
+            if last - first + 1 != wanted:
+                formula = f"latency {cost.latency} + {n - 1} * interval {cost.interval}"
+                return (
+                    f"{where}: cost says {wanted} cycles ({formula}), the RTL took {last - first + 1} (cycles {first} to {last})"
+                )
+        after = last
+        if difference := _event_difference(face, cost.events, len(run.arrays), counts):
+            return f"{where}: {difference} (cycles {first} to {last})"
+    return _value_difference(unit, face, some, seen)
+
+
+def _event_difference(face: simulation.Interface, events: Mapping[str, Any], n: int, counts: list[int]) -> str | None:
+    names = [name for name, _, _ in face.events]
+    if set(names) != set(events):
+        return f"cost states the events {sorted(events)}, the RTL has {sorted(names)}"
+    for name, count in zip(names, counts, strict=True):
+        if count != n * int(events[name]):
+            return f"cost says {n * int(events[name])} of event {name!r}, the RTL counted {count}"
+    return None
+
+
+def _value_difference(unit: RtlUnit, face: simulation.Interface, some: Pass, seen: Mapping[str, Any]) -> str | None:
+    golden = golden_kernel(unit)
+    words = [
+        [int(text[i : i + digits], 16) for i in range(0, len(text), digits)]
+        for text, digits in zip(seen["words"], seen["digits"], strict=True)
+    ]
+    at = [0] * len(face.outputs)
+    for number, run in enumerate(some.runs):
+        counts = unit.output_words(run.tile)
+        for i, arrays in enumerate(run.arrays):
+            mine, cycles = {}, []
+            for o, (name, _) in enumerate(face.outputs):
+                end = at[o] + counts[name]
+                mine[name] = words[o][at[o] : end]
+                cycles += seen["cycles"][o][at[o] : end]
+                at[o] = end
+            if difference := _array_difference(unit, run, mine, golden(run.tile, *arrays)):
+                times = f"its words left in cycles {min(cycles)} to {max(cycles)}"
+                return f"run {number} ({run}), invocation {i}: {difference}; {times}"
+    return None
+
+
+def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], golden: Any) -> str | None:
+    wanted = tuple(np.asarray(a) for a in (golden if isinstance(golden, tuple) else (golden,)))
+    try:
+        got = unit.decode(run.tile, words)
+    except ValueError as error:
+        return f"decode() refused the output words: {error}"
+    if len(wanted) != len(got):
+        return f"{unit.golden} returns {len(wanted)} arrays, decode() {len(got)}"
+    for which, (want, have) in enumerate(zip(wanted, got, strict=True)):
+        if want.dtype.kind not in "iub" or have.dtype.kind not in "iub":
+            raise TypeError(
+                f"results must be integer codes or bit patterns, got {want.dtype} from {unit.golden} and {have.dtype}"
+            )
+        if want.shape != have.shape:
+            return f"result {which} should have the shape {want.shape} ({unit.golden}), decode() gave {have.shape}"
+        wrong = np.argwhere(want != have)
+        if len(wrong):
+            index = tuple(int(i) for i in wrong[0])
+            return (
+                f"result {which} at {list(index)} should be {want[index]} ({unit.golden}), the RTL gave {have[index]} "
+                f"({len(wrong)} of {want.size} values differ)"
+            )
+    return None
+
+
+def golden_kernel(unit: RtlUnit) -> Callable[..., Any]:
+    """The function of `kernels_ref` that ``unit.golden`` names."""
+    module, _, name = unit.golden.rpartition(".")
+    return getattr(importlib.import_module(f"kernels_ref.{module}"), name)
+
+
+def _leave_waves(case: Case, played: list[Pass], simulator: str, cycles: int, artifacts: Path) -> str:
+    """Repeat a failed case with waves, save it, and return the command that repeats it."""
+    folder = artifacts / f"{case.unit.kind()}-{rtlil_hash(case.unit)[:8]}-seed{case.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "case.json").write_text(json.dumps(_case_to_json(case, simulator), indent=1))
+    _simulate(case.unit, [played], simulator, cycles, waves=(folder / simulation.WAVES[simulator]).resolve())
+    return f"python -m accel.base.conformance '{folder / 'case.json'}'  # seed {case.seed}, waves in {folder}"
+
+
+def _case_to_json(case: Case, simulator: str) -> dict[str, Any]:
+    cls = type(case.unit)
+    return {
+        "unit": f"{cls.__module__}:{cls.__qualname__}",
+        "parameters": proofs.parameters_of(case.unit),
+        "op": _op_to_json(case.op),
+        "others": [_op_to_json(op) for op in case.others],
+        "seed": case.seed,
+        "simulator": simulator,
+    }
+
+
+def _op_to_json(op: Op) -> dict[str, Any]:
+    return {"kind": op.kind, **{f.name: _plain(getattr(op, f.name)) for f in dataclasses.fields(op)}}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, str, type(None))) else str(value)
+
+
+def _op_from_json(saved: Mapping[str, Any]) -> Op:
+    cls = op_kinds()[saved["kind"]]
+    fields = {f.name: f.type for f in dataclasses.fields(cls)}
+    return cls(**{n: parse_format(saved[n]) if "Format" in str(kind) else saved[n] for n, kind in fields.items()})
+
+
+def _repeat(path: Path) -> int:
+    """Play a saved case again; 1 if it fails, with its waves beside it."""
+    saved = json.loads(path.read_text())
+    module, _, name = saved["unit"].partition(":")
+    unit = getattr(importlib.import_module(module), name).from_data(saved["parameters"])
+    case = Case(unit, _op_from_json(saved["op"]), saved["seed"], tuple(_op_from_json(op) for op in saved["others"]))
+    rows, _ = _conform_unit(unit, [case], saved["simulator"], path.parent.parent)
+    print(rows[0].failure or "passed")
+    return 1 if rows[0].failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_repeat(Path(sys.argv[1])))

@@ -1,0 +1,194 @@
+"""What the conformance bench plays: from a unit and an op to passes of runs, drawn from a seed.
+
+A *case* is a unit, an op and a seed. Its *passes* are sequences of runs, each driven in one way:
+
+    op         the whole op, cut into runs as `Unit.cost` cuts it                       unstalled
+    lengths    runs of n = 1, 2, 3 and more invocations of one tile                     unstalled
+    corners    one run per corner of the input values                                   unstalled
+    sequence   runs of different tiles and lengths                                      unstalled
+    stalls     the same at random, with random gaps on every input and output stream
+    patient    every output takes a word only after it has been offered
+
+The gaps of a stream are as likely as the pass has drawn for it, from hardly ever to most of the time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from accel.base.unit import RtlUnit
+from workloads.ops import Op
+
+Arrays = tuple[np.ndarray, ...]
+InputMaker = Callable[[Op, np.random.Generator], Arrays]
+CornerMaker = Callable[[Op], Iterable[tuple[str, Arrays]]]
+
+PASS_CYCLES = 1200  # what the drawn runs of one pass may take together, by their cost
+STALL_CHOICES = (0.05, 0.3, 0.6, 0.9)
+HANG_SLACK = 300  # cycles without any handshake before a unit is said to hang, on top of its longest latency
+
+
+@dataclass(frozen=True)
+class Case:
+    """``op`` on ``unit``; ``others`` are ops whose tiles are mixed into the random sequences."""
+
+    unit: RtlUnit
+    op: Op
+    seed: int
+    others: tuple[Op, ...] = ()
+
+    def describe(self) -> str:
+        parameters = ", ".join(f"{k}={v}" for k, v in self.unit.model_dump().items())
+        return f"{self.unit.kind()}({parameters}), {self.op.describe()}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Invocations of one tile, each with its input arrays."""
+
+    tile: Op
+    arrays: list[Arrays]
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"n={len(self.arrays)}{', ' + self.note if self.note else ''}, {self.tile.describe()}"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A sequence of runs and how it is driven: ``free`` (unstalled), ``stalled`` or ``patient``."""
+
+    name: str
+    mode: str
+    runs: list[Run]
+    seed: int
+    stalls: tuple[float, ...] = field(default=(0.5,))  # drawn per stream, in turn
+
+    def script(self, unit: RtlUnit, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
+        """The pass as JSON for `accel.base._bench`; stream names in the order of the signature, ``config`` first."""
+        words: dict[str, list[str]] = {name: [] for name in inputs}
+        runs = []
+        for run in self.runs:
+            words["config"].append(f"{unit.encode_config(run.tile, len(run.arrays)):x}")
+            for arrays in run.arrays:
+                for name, some in _named(unit, "encode()", unit.encode(run.tile, *arrays), inputs[1:]).items():
+                    words[name] += [f"{word:x}" for word in some]
+            owed = _named(unit, "output_words()", unit.output_words(run.tile), outputs)
+            runs.append({"outputs": [len(run.arrays) * owed[o] for o in outputs], "taken": [len(words[i]) for i in inputs]})
+        stalls = itertools.cycle(self.stalls)
+        latency = max(int(unit.tile_cost(run.tile).latency) for run in self.runs)
+        return {
+            "mode": self.mode,
+            "seed": self.seed,
+            "idle": [next(stalls) for _ in inputs],
+            "busy": [next(stalls) for _ in outputs],
+            "patience": 2 * latency + HANG_SLACK,
+            "drain": latency,
+            "runs": runs,
+            "inputs": [words[name] for name in inputs],
+        }
+
+
+def _named(unit: RtlUnit, what: str, value: Mapping[str, Any], names: list[str]) -> Mapping[str, Any]:
+    if set(value) != set(names):
+        raise TypeError(f"{unit.kind()}.{what} must name the streams {sorted(names)}, got {sorted(value)}")
+    return value
+
+
+def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker) -> Iterator[Pass]:
+    """Every pass of ``case``; equal cases give equal passes."""
+    rng = np.random.default_rng(case.seed)
+    unit, op = case.unit, case.op
+    tiles = _Tiles(unit, (op, *case.others), rng)
+
+    def drawn(tile: Op, n: int) -> Run:
+        return Run(tile, [make_inputs(tile, rng) for _ in range(n)])
+
+    yield Pass("op", "free", whole_op(unit, op, make_inputs(op, rng)), 0)
+    tile = tiles.within(op, PASS_CYCLES // 10)
+    yield Pass("lengths", "free", [drawn(tile, n) for n in (1, 2, 3, int(rng.integers(4, 7)), 1)], 0)
+    yield Pass("corners", "free", [Run(tile, [arrays], name) for name, arrays in make_corners(tile)], 0)
+    yield Pass("sequence", "free", [drawn(*choice) for choice in tiles.sequence(PASS_CYCLES)], 0)
+    for name, mode, cycles in (("stalls", "stalled", PASS_CYCLES // 2), ("patient", "patient", PASS_CYCLES // 3)):
+        runs = [drawn(*choice) for choice in tiles.sequence(cycles)]
+        stalls = tuple(float(p) for p in rng.choice(STALL_CHOICES, 7))
+        yield Pass(name, mode, runs, int(rng.integers(1 << 31)), stalls)
+
+
+def whole_op(unit: RtlUnit, op: Op, arrays: Arrays) -> list[Run]:
+    """The runs of `Unit.runs`, each invocation with its slices of ``arrays``.
+
+    Raises TypeError where a reduction is cut: then the parts are not results, and the unit needs a partial-sum stream.
+    """
+    limits = {name: limit for name, limit in unit.limits(op).items() if name in op.dimensions}
+    if cut := [name for name in op.reductions if getattr(op, name) > limits.get(name, getattr(op, name))]:
+        raise TypeError(f"{unit.kind()} cuts the reduction {cut} of {op.describe()}, for which the bench knows no partial sums")
+    runs = []
+    for tile, count in unit.runs(op):
+        starts = []
+        for name, limit in limits.items():
+            whole = getattr(op, name) // limit * limit
+            starts.append(range(0, whole, limit) if getattr(tile, name) == limit else [whole])
+        invocations = []
+        for corner in itertools.product(*starts):
+            part = {name: slice(None) for name in op.dimensions}
+            part |= {name: slice(at, at + getattr(tile, name)) for name, at in zip(limits, corner, strict=True)}
+            invocations.append(op.take(part, *arrays) if limits else arrays)
+        if len(invocations) != count:
+            raise AssertionError(f"{unit.kind()}.runs() counts {count} invocations of {tile.describe()}, got {len(invocations)}")
+        runs.append(Run(tile, invocations))
+    return runs
+
+
+class _Tiles:
+    """Draws tiles that one invocation of a unit takes, sized by what they cost."""
+
+    def __init__(self, unit: RtlUnit, ops: tuple[Op, ...], rng: np.random.Generator):
+        self.unit, self.ops, self.rng = unit, ops, rng
+
+    def sequence(self, cycles: int) -> Iterator[tuple[Op, int]]:
+        """(tile, n) of different runs, at least three, until they cost about ``cycles``."""
+        count, left = 0, cycles
+        while left > 0 or count < 3:
+            op = self.ops[self.rng.integers(len(self.ops))]
+            tile = self.within(op, max(cycles // int(self.rng.choice([4, 8, 20])), 1))
+            n = int(self.rng.integers(1, 5))
+            cost = self.unit.tile_cost(tile)
+            while n > 1 and cost.run(n).cycles > max(left, cycles // 4):
+                n -= 1
+            yield tile, n
+            count, left = count + 1, left - int(cost.run(n).cycles)
+
+    def within(self, op: Op, cycles: int) -> Op:
+        """A tile of ``op`` with drawn extents whose latency is at most ``cycles``, or the cheapest of many draws."""
+        best = None
+        for _ in range(40):
+            tile = self._drawn(op)
+            latency = self.unit.tile_cost(tile).latency
+            if latency <= cycles:
+                return tile
+            if best is None or latency < best[0]:
+                best = latency, tile
+        return best[1]
+
+    def _drawn(self, op: Op) -> Op:
+        """Extents drawn from 1, the limit, and log-uniformly between; those without a limit up to twice the op's."""
+        while True:
+            limits = self.unit.limits(op)
+            extents = {}
+            for name in op.dimensions:
+                most = limits.get(name, 2 * getattr(op, name))
+                between = int(np.exp(self.rng.uniform(0, np.log(most + 1))))
+                extents[name] = int(self.rng.choice([1, most, between, between, between]))
+            tile = op.resized(**extents)
+            try:
+                self.unit.check(tile)
+            except ValueError:
+                continue  # the unit does not execute this shape
+            if all(getattr(tile, name) <= limit for name, limit in self.unit.limits(tile).items() if name in op.dimensions):
+                return tile
