@@ -50,8 +50,9 @@ def block(model: Transformer, tokens: Extent, precision: Precision, fused: bool)
         return _pointwise(role, model.norm, hidden, stream, row=model.hidden)
 
     before = [norm("input_norm"), *linears("qkv", ("qkv", "q", "k", "v"))]
+    rotated = (model.heads + model.kv_heads) * model.head_dim
     if not model.learned_positions:
-        before.append(_pointwise("rope", "rope", tokens * (model.heads + model.kv_heads) * model.head_dim, stream))
+        before.append(_pointwise("rope", "rope", tokens * rotated, stream, row=rotated))
     if precision.kv.bits < 16:
         before += _quantize("kv", tokens * 2 * model.kv_heads * model.head_dim, stream, precision.kv)
 
@@ -61,7 +62,7 @@ def block(model: Transformer, tokens: Extent, precision: Precision, fused: bool)
         _pointwise("attention_residual", "add", hidden, stream, reads=2),
         norm("post_norm"),
         *linears(entry, ("gate_up", "gate", "up")),
-        _pointwise(function, function, ffn, stream, reads=2 if model.gated else 1),
+        _pointwise(function, function, ffn, stream, reads=2 if model.gated else 1, row=model.ffn),
         *linears("down", ("down",)),
         _pointwise("ffn_residual", "add", hidden, stream, reads=2),
     ]

@@ -152,9 +152,9 @@ class Attention(Op):
 class Pointwise(Op):
     """An element-wise or row-wise operator: ``function`` over ``elements`` results.
 
-    ``read_bytes`` and ``write_bytes`` are the traffic of one pass; ``row`` is the length over which a row-wise function
-    (norm, softmax) reduces. Functions: embedding, rms_norm, layer_norm, rope, add, silu_mul, gelu, relu, quantize,
-    dequantize, bias.
+    ``read_bytes`` and ``write_bytes`` are the traffic of one pass; ``row`` is the number of results of one token, over which a
+    row-wise function (norm, softmax) reduces; 1 where rows do not matter. Functions: embedding, rms_norm, layer_norm, rope, add,
+    silu_mul, gelu, relu, quantize, dequantize, bias.
     """
 
     kind = "pointwise"

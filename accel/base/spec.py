@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import json
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
@@ -41,12 +40,19 @@ class Spec(BaseModel):
     @classmethod
     def from_data(cls, data: Any) -> Self:
         """Validate what a TOML or JSON file holds: as strict as Python, but its arrays may fill tuples."""
-        return cls.model_validate_json(json.dumps(data))
+        return cls.model_validate(_tuples(data))
 
     @classmethod
     def summary(cls) -> str:
         """First line of the class's docstring."""
         return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+def _tuples(data: Any) -> Any:
+    """``data`` with its arrays as tuples. (Validating it as JSON would not do: a validator that runs before hides that it is.)"""
+    if isinstance(data, dict):
+        return {key: _tuples(value) for key, value in data.items()}
+    return tuple(map(_tuples, data)) if isinstance(data, list) else data
 
 
 @cache

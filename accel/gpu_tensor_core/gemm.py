@@ -1,0 +1,49 @@
+"""GEMM time on a GPU: tile and wave quantisation, measured efficiencies, split reductions.
+
+For blocks of b_m x b_n results, the reduction in s parts, P cores of R multiply-accumulates per cycle at clock f:
+
+    cycles  = ceil(ceil(m / b_m) ceil(n / b_n) s / P) * ceil(b_m b_n ceil(k / s) / R)
+    compute = cycles / f / e_compute
+    traffic = (A + W + C + [s > 1] 8 s m n) / bandwidth / e_bandwidth
+    time    = launch + [s > 1] split + max(compute, traffic) + overlap * min(compute, traffic)
+
+A and W are read again per panel that the shared buffer cannot hold (`accel.base.mapping.operand_traffic`); a split reduction
+writes and reads s FP32 partial results. A published mapping fixes the block and leaves the reduction whole; otherwise the best
+of the calibration's blocks and splits is taken, as a tuned library does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accel.base.calibration import GemmFigures
+from accel.base.clock import bytes_to_ps, cycles_to_ps, scale_up
+from accel.base.extent import at_share, larger, smaller
+from accel.base.mapping import Mapping, ceil_div, operand_traffic
+from workloads.ops import Linear
+
+PARTIAL_BYTES = 8  # an FP32 partial result written and read once
+
+
+def gemm_ps(
+    op: Linear, figures: GemmFigures, *, rate: int, clock: int, copies: int, bandwidth: int, buffer: int, mapping: Mapping | None
+) -> Any:
+    """Picoseconds of ``op`` on ``copies`` cores of ``rate`` multiply-accumulates per cycle; none where an extent is 0."""
+    blocks = figures.blocks if mapping is None else ((mapping.m, mapping.n),)
+    splits = figures.splits if mapping is None else (1,)
+    compulsory = sum(operand_traffic(op, buffer * figures.cache_permille // 1000))
+    results = op.m * op.n
+    best = None
+    for split in splits:
+        depth = ceil_div(op.k, split)
+        cycles = None
+        for m, n in blocks:
+            found = ceil_div(ceil_div(op.m, m) * ceil_div(op.n, n) * split, copies) * ceil_div(m * n * depth, rate)
+            cycles = found if cycles is None else smaller(cycles, found)
+        compute = at_share(cycles_to_ps(cycles, clock), figures.compute_permille)
+        nbytes = compulsory + (PARTIAL_BYTES * split * results if split > 1 else 0)
+        traffic = at_share(bytes_to_ps(nbytes, bandwidth), figures.bandwidth_permille)
+        unhidden = scale_up(smaller(compute, traffic), figures.overlap_permille, 1000)
+        time = larger(compute, traffic) + unhidden + (figures.split_ps if split > 1 else 0)
+        best = time if best is None else smaller(best, time)
+    return (best + figures.launch_ps) * (results * op.k > 0)
