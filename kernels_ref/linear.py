@@ -30,8 +30,8 @@ def lut_linear(op: Linear, activations: np.ndarray, codes: np.ndarray, *, group:
 
         acc[s, m, n] = sum_{k in segment s} A[m, k] q'[n, k]          sums[s, m] = sum_{k in segment s} A[m, k]
 
-    for INT8 ``activations`` [m, k] and ``codes`` [n, k] of ``op.weights``, k cut into one segment per weight scale. Computed as the
-    hardware does: the table of each group of K = ``group`` activations; per bit plane b a look-up by the group's other bits,
+    for INT8 ``activations`` [m, k] and ``codes`` [n, k] of ``op.weights``, k cut into one segment per weight scale. Computed as
+    the hardware does: the table of each group of K = ``group`` activations; per bit plane b a look-up by the group's other bits,
     complemented and negated where bit 0 is set; 2^b times what is found, added up in INT32. The result does not depend on K.
     Raises ValueError where a code is outside of its format.
     """

@@ -1,8 +1,8 @@
 """Quantisation, and the offline re-interpretation of weights for look-up: w = s (q - z) = s' (q' - z').
 
-``q`` are a format's own codes (`Format.lowest` .. `Format.highest`; ternary 0, 1, 2 with zero point 1). ``s`` and ``z`` are a scale
-and a zero point per output channel and segment of the reduction, [n, S], with S = 1 unless the format is grouped. All functions
-take and return torch tensors.
+``q`` are a format's own codes (`Format.lowest` .. `Format.highest`; ternary 0, 1, 2 with zero point 1). ``s`` and ``z`` are a
+scale and a zero point per output channel and segment of the reduction, [n, S], with S = 1 unless the format is grouped. All
+functions take and return torch tensors.
 """
 
 from __future__ import annotations
