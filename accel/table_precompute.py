@@ -21,7 +21,7 @@ from amaranth.lib.wiring import In, Out
 from pydantic import Field
 
 from accel.base.cost import Cost
-from accel.base.half_table import ACTIVATION_BITS, entries, entry_bits
+from accel.base.half_table import ACTIVATION_BITS, entries, entry_bits, table_format
 from accel.base.mapping import ceil_div
 from accel.base.streams import event_layout
 from accel.base.unit import RtlUnit
@@ -57,6 +57,10 @@ class TablePrecomputeUnit(RtlUnit):
                 f"{self.kind()} with group = {self.group} takes int8 activations in groups of {self.group}, "
                 f"got {op.activations} in groups of {op.group}"
             )
+
+    def table_bytes(self, op: TablePrecompute) -> Any:
+        """Bytes of the half tables that ``op`` leaves in memory."""
+        return table_format(self.group).nbytes(op.m * op.k)
 
     def limits(self, op: TablePrecompute) -> dict[str, int]:
         return {"m": self.rows, "k": self.group * ((1 << GROUP_BITS) - 1)}

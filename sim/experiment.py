@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from workloads.trace import Trace, TraceError, read_trace
+from workloads.trace import Trace, TraceError
 
 from accel.base.spec import Spec, chosen_by_kind
 from sim.errors import BadInput
@@ -113,7 +113,7 @@ def load_trace(source: TraceSource, seed: int, base: Path | None = None) -> Trac
     if base is not None and not path.is_absolute() and (base / path).exists():
         path = base / path
     try:
-        trace = read_trace(path)
+        trace = Trace.read(path)
     except TraceError as error:
         raise BadInput(str(error)) from None
     return trace if source.requests is None else trace.head(source.requests)
