@@ -34,23 +34,24 @@ class Pricer(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What one replica has executed; all are exact Python ints. Sums run over all iterations.
-
-    ``linear``: iterations by new tokens in the iteration. ``head``: iterations by rows through the LM head (none: not counted).
-    ``decode_context``: tokens attended by decodes. ``chunk_context``: past + chunk of every chunk. ``chunk_pairs``: query-key pairs
-    of prefill under a causal mask, c * past + c (c + 1) / 2. ``busy_ps``: time in iterations.
-    """
+    """What one replica has executed: sums over all iterations, exact Python ints."""
 
     linear: Counter[int] = field(default_factory=Counter)
+    """Iterations by their new tokens."""
     head: Counter[int] = field(default_factory=Counter)
+    """Iterations by rows through the LM head; those without any are not counted."""
     decode_iterations: int = 0
     decode_tokens: int = 0
     decode_context: int = 0
+    """Tokens that decodes attended, the new ones included."""
     chunks: int = 0
     chunk_tokens: int = 0
     chunk_context: int = 0
+    """Past and new tokens of every chunk."""
     chunk_pairs: int = 0
+    """Query-key pairs of prefill under a causal mask: c * past + c (c + 1) / 2 for a chunk of c tokens."""
     busy_ps: int = 0
+    """Time in iterations."""
 
     @property
     def iterations(self) -> int:
