@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="rtloom",
-    help="Weaves RTL kernels into whole LLM inference traces: throughput, latency and energy from units proved against their RTL.",
+    help="Weaves RTL kernels into whole LLM inference traces: latency, throughput and energy from units proved in RTL.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,7 +38,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hel
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="RTLOOM_RUNS", help="Folder of the stored results.")]
 Model = Annotated[str | None, typer.Option("--model", help="A model by name, or the path of its config.json.")]
 TraceFile = Annotated[
-    Path | None, typer.Option("--trace", metavar="FILE", help="Trace: Azure CSV, Mooncake JSONL, Vidur or own CSV.")
+    Path | None, typer.Option("--trace", metavar="FILE", help="Trace: Azure, Vidur or own CSV, Mooncake JSONL.")
 ]
 Profile = Annotated[str | None, typer.Option(help="Generate the trace from these statistics, such as azure_conversation.")]
 Requests = Annotated[int | None, typer.Option(min=1, help="How many requests: generated, or the first of the file.")]
@@ -55,6 +55,14 @@ class Overlong(StrEnum):
     error = "error"
     reject = "reject"
     clip = "clip"
+
+
+class Simulator(StrEnum):
+    """The HDL simulator behind conformance."""
+
+    auto = "auto"
+    icarus = "icarus"
+    verilator = "verilator"
 
 
 OverlongMode = Annotated[Overlong | None, typer.Option(help="Requests beyond the model's context (default: the experiment's).")]
@@ -238,9 +246,7 @@ def cost(
 def rtl(
     unit: Annotated[str, typer.Argument(help="A unit with RTL, by kind.")],
     settings: Set = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR|FILE.v", help="Where to write it; stdout where not given.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR|FILE.v", help="Where to write it (default: stdout).")] = None,
     json: Json = False,
 ) -> None:
     """Write the Verilog of a unit."""
@@ -252,6 +258,8 @@ def verify(
     random: Annotated[int, typer.Option(min=0, help="Random parameter sets in addition to the unit's examples.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of parameters, operands and stalls.")] = 0,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the cases as JUnit XML.")] = None,
+    simulator: Annotated[Simulator, typer.Option(help="auto: Icarus for short runs, Verilator for long ones.")] = Simulator.auto,
+    settings: Set = None,
     out: Out = None,
     json: Json = False,
 ) -> None:

@@ -35,3 +35,9 @@ class StorageError(RtloomError):
     """A result could not be written, or a file not read."""
 
     exit_code = 4
+
+
+class ToolFailed(RtloomError):
+    """A foreign tool (Yosys, OpenSTA, an HDL simulator) is missing, failed, or took too long."""
+
+    exit_code = 4

@@ -180,6 +180,22 @@ def verify(
     return whole
 
 
+def prove(
+    unit: RtlUnit,
+    ops: Iterable[Op],
+    *,
+    seed: int = 0,
+    simulator: str = "auto",
+    folder: Path = proofs.FOLDER,
+    artifacts: Path | None = ARTIFACTS,
+    progress: Callable[[Row], None] = lambda row: None,
+) -> Report:
+    """Conformance of one unit, at a design's parameters, on ``ops``; records what passed. Raises as `conform` does."""
+    report = conform([(unit, op) for op in ops], seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
+    _record([unit], report, seed, folder)
+    return report
+
+
 def _record(units: Iterable[RtlUnit], report: Report, seed: int, folder: Path) -> None:
     for unit in units:
         rows = [row for row in report.rows if row.parameters == proofs.parameters_of(unit)]
@@ -251,11 +267,8 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
 
 def _difference(unit: RtlUnit, face: simulation.Interface, some: Pass, seen: Mapping[str, Any]) -> str | None:
     """The first difference between what ``some`` pass should show and what was seen, in words."""
-    if seen["fault"]:
-        run = some.runs[min(len(seen["runs"]), len(some.runs) - 1)]
-        return f"{seen['fault']} [run {min(len(seen['runs']), len(some.runs) - 1)}: {run}]"
     after = -1
-    for number, (run, (first, last, counts)) in enumerate(zip(some.runs, seen["runs"], strict=True)):
+    for number, (run, (first, last, counts)) in enumerate(zip(some.runs, seen["runs"], strict=False)):
         cost = unit.tile_cost(run.tile)
         where = f"run {number} ({run})"
         if some.mode == "free":
@@ -271,6 +284,9 @@ def _difference(unit: RtlUnit, face: simulation.Interface, some: Pass, seen: Map
         after = last
         if difference := _event_difference(face, cost.events, len(run.arrays), counts):
             return f"{where}: {difference} (cycles {first} to {last})"
+    if seen["fault"]:
+        number = min(len(seen["runs"]), len(some.runs) - 1)
+        return f"{seen['fault']} [run {number}: {some.runs[number]}]"
     return _value_difference(unit, face, some, seen)
 
 

@@ -21,3 +21,11 @@ def of_kind(cls: type[Any]) -> str:
     if any(field.is_required() for field in cls.model_fields.values()):
         return status(next(iter(cls.examples()))[0])["proof"]
     return status(cls())["proof"]
+
+
+def of_device(device: Any) -> list[dict[str, Any]]:
+    """``{name, kind, count, class, proof, detail}`` of each unit of a device."""
+    return [
+        {"name": name, "kind": slot.unit.kind(), "count": slot.count, "class": slot.unit.proof_class} | status(slot.unit)
+        for name, slot in device.units.items()
+    ]

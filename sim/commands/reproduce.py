@@ -1,0 +1,19 @@
+"""`rtloom reproduce`: published against simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sim.commands.emit import emit
+from sim.commands.output import table
+from sim.reproduce import reproduce
+
+COLUMNS = ("system", "setup", "metric", "published", "simulated", "unit", "error", "status")
+
+
+def main(*, system: str | None, out: Path | None, json: bool) -> None:
+    """Print every row; with ``--json`` with its source, constants and note."""
+    rows = [row.as_dict() for row in reproduce(system)]
+    shown = [[f"{row['error']:+.1%}" if c == "error" else row[c] for c in COLUMNS] for row in rows]
+    notes = [f"{row['setup']}, {row['metric']}: {row['note']}" for row in rows if row["note"]]
+    emit("reproduce", rows, "\n".join([table(shown, COLUMNS), *([""] if notes else []), *notes]), json, out)
