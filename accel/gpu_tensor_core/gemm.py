@@ -7,13 +7,14 @@ For blocks of b_m x b_n results, the reduction in s parts, P cores of R multiply
     traffic = (A + W + C + [s > 1] 8 s m n) / bandwidth / e_bandwidth
     time    = launch + [s > 1] split + max(compute, traffic) + overlap * min(compute, traffic)
 
-A and W are read again per panel that the shared buffer cannot hold (`accel.base.mapping.operand_traffic`); a split reduction
-writes and reads s FP32 partial results. A published mapping fixes the block and leaves the reduction whole; otherwise the best
+A and W are read again per panel that the shared buffer cannot hold (`accel.base.mapping.operand_traffic`), or per square wave of
+blocks where that is less, as in large GEMMs; a split reduction writes and reads s FP32 partial results. A published mapping fixes the block and leaves the reduction whole; otherwise the best
 of the calibration's blocks and splits is taken, as a tuned library does.
 """
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 from accel.base.calibration import GemmFigures
@@ -31,7 +32,10 @@ def gemm_ps(
     """Picoseconds of ``op`` on ``copies`` cores of ``rate`` multiply-accumulates per cycle; none where an extent is 0."""
     blocks = figures.blocks if mapping is None else ((mapping.m, mapping.n),)
     splits = figures.splits if mapping is None else (1,)
-    compulsory = sum(operand_traffic(op, buffer * figures.cache_permille // 1000))
+    edge = isqrt(copies * max(m * n for m, n in blocks))
+    by_panels = sum(operand_traffic(op, buffer * figures.cache_permille // 1000))
+    by_waves = op.input_bytes * ceil_div(op.n, edge) + op.weight_bytes * ceil_div(op.m, edge) + op.output_bytes
+    least = smaller(by_panels, by_waves)
     results = op.m * op.n
     best = None
     for split in splits:
@@ -41,7 +45,7 @@ def gemm_ps(
             found = ceil_div(ceil_div(op.m, m) * ceil_div(op.n, n) * split, copies) * ceil_div(m * n * depth, rate)
             cycles = found if cycles is None else smaller(cycles, found)
         compute = at_share(cycles_to_ps(cycles, clock), figures.compute_permille)
-        nbytes = compulsory + (PARTIAL_BYTES * split * results if split > 1 else 0)
+        nbytes = least + (PARTIAL_BYTES * split * results if split > 1 else 0)
         traffic = at_share(bytes_to_ps(nbytes, bandwidth), figures.bandwidth_permille)
         unhidden = scale_up(smaller(compute, traffic), figures.overlap_permille, 1000)
         time = larger(compute, traffic) + unhidden + (figures.split_ps if split > 1 else 0)
