@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from typing import Literal
 
 import numpy as np
 
-from workloads.profile import Profile
+from workloads.profile import Profile, normal_cdf
 from workloads.trace import LATEST_PS, LONGEST, Trace, TraceError
 
 MOST_REQUESTS = 10**8
@@ -48,7 +49,7 @@ def generate(
     if arrivals == "poisson":
         seconds = _cumulated(of_intervals.standard_exponential(requests - 1), span)
     else:
-        seconds = _modulated(law, _cumulated(law.intervals(of_intervals.random(requests - 1)), span), of_rates)
+        seconds = _modulated(law, _cumulated(_intervals(law, requests - 1, of_intervals), span), of_rates)
     return Trace(
         arrival_ps=np.rint(seconds * 1e6).astype(np.int64) * _PS_PER_US,
         prompt=prompt,
@@ -56,6 +57,16 @@ def generate(
         name=f"{law.name} x{requests}",
         source=f"generated, seed {seed}, {rate:g}/s, {arrivals} arrivals, from {law.source}",
     )
+
+
+def _intervals(law: Profile, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Relative intervals by their quantiles, at ranks that are independent or, where the profile has clustering, come in runs."""
+    if not law.clustering:
+        return law.intervals(rng.random(count))
+    score = math.sqrt(1.0 - min(1.0, sum(weight for _, weight in law.clustering))) * rng.standard_normal(count)
+    for size, weight in law.clustering:
+        score += math.sqrt(weight) * np.repeat(rng.standard_normal(-(-count // size)), size)[:count]
+    return law.intervals(normal_cdf(score))
 
 
 def _cumulated(intervals: np.ndarray, span: float) -> np.ndarray:
@@ -92,4 +103,8 @@ def _lengths(law: Profile, requests: int, rng: np.random.Generator) -> tuple[np.
     weight = (chance - at[column]) / np.diff(at)[column]
     low, high = table[row, column], table[row, column + 1]
     output = np.exp(low + weight * (high - low))
-    return tuple(np.clip(np.rint(tokens), 1, LONGEST).astype(np.int64) for tokens in (prompt, output))  # type: ignore[return-value]
+    return _whole(prompt), _whole(output)
+
+
+def _whole(tokens: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(tokens), 1, LONGEST).astype(np.int64)

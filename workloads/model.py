@@ -84,7 +84,7 @@ class Transformer:
         path = Path(text)
         is_path = isinstance(name, PathLike) or "/" in text or text.endswith(".json") or path.is_dir()
         if not is_path:
-            hint = did_you_mean(text.lower(), available())
+            hint = did_you_mean(text, available())
             known = ", ".join(available())
             raise ModelError(f"unknown model {text!r}{hint} (known: {known}; or give the path of a config.json)")
         if path.is_dir():

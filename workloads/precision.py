@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from workloads.formats import FORMATS, Format, parse_format
 from workloads.names import did_you_mean
@@ -43,7 +44,7 @@ class Precision:
             )
 
     @classmethod
-    def from_data(cls, data: Mapping[str, object]) -> Precision:
+    def from_data(cls, data: Mapping[str, Any]) -> Precision:
         """A precision from a table of a file. Raises ValueError on a key that is no tensor class."""
         known = [field.name for field in fields(cls)]
         for key in data:

@@ -1,10 +1,12 @@
 """Profile: the statistics of a request trace that the seeded generator needs, and how they are taken from a trace.
 
-A profile holds no request of its trace. Three parts, each a quantile function given at a few probabilities:
+A profile holds no request of its trace, but a few quantiles:
 
-- *Intervals* between arrivals, relative to their mean: a renewal process. Heavy tails (long silences between bursts) are in it.
-- *Modulation* of the arrival rate where renewal alone explains less than half of the variance of counts: independent log-normal
-  levels, each constant over blocks of ``seconds``, with mean 1 and the variance exp(sigma^2) - 1 of the relative rate.
+- *Intervals* between arrivals, relative to their mean. Heavy tails (long silences between bursts) are in them.
+- *Modulation* of the arrival rate, where drawing intervals one by one explains less than half of the variance of counts:
+  independent log-normal levels, each constant over blocks of ``seconds``, with mean 1 and sigma as given (a rate that drifts).
+- *Clustering* where there is no such drift: short intervals follow short ones. The interval's rank is Phi(z), z a sum of
+  independent normals, of which one of variance ``weight`` is constant over blocks of ``requests`` (bursts, as an editor sends).
 - *Lengths*: the quantiles of the prompt, and those of the output within equally likely bins of the prompt (their joint law).
 
 Between two probabilities a quantile is interpolated in its logarithm, which keeps mean and variance of heavy tails.
@@ -12,6 +14,7 @@ Between two probabilities a quantile is interpolated in its logarithm, which kee
 
 from __future__ import annotations
 
+import math
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -35,6 +38,15 @@ PROMPT_AT = np.array([0.0, 0.002, 0.005, 0.01, 0.02, *_BODY, *_TAIL[:-3], 1.0])
 OUTPUT_AT = np.array([0.0, 0.02, *_BODY, 0.98, 0.99, 0.995, 1.0])
 PROMPT_BINS = 20
 LEVELS_S = (8.0, 64.0, 512.0)  # block lengths of the modulation; an hour of trace holds seven of the longest
+CLUSTERS = (1, 4, 16, 64, 256)  # block lengths of the clustering, in requests
+
+_Z = np.linspace(-6.0, 6.0, 4801)
+_PHI = np.array([0.5 * (1.0 + math.erf(z / math.sqrt(2.0))) for z in _Z])
+
+
+def normal_cdf(z: np.ndarray) -> np.ndarray:
+    """Phi(z), the standard normal distribution, from a table (error below 1e-6)."""
+    return np.interp(z, _Z, _PHI)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,8 +60,8 @@ class Quantiles:
         at, values = self.at, self.values
         if not (at.ndim == values.ndim == 1 and at.size == values.size >= 2 and at[0] == 0 and at[-1] == 1):
             raise TraceError("quantiles: wanted as many values as probabilities, which run from 0 to 1")
-        if not (np.all(np.diff(at) > 0) and np.all(np.diff(values) >= 0) and values[0] > 0 and np.all(np.isfinite(values))):
-            raise TraceError("quantiles: wanted rising probabilities, and positive values that never fall")
+        if not (np.all(np.diff(at) > 0) and np.all(np.diff(values) >= 0) and values[0] >= 1e-9 and values[-1] <= 1e9):
+            raise TraceError("quantiles: wanted rising probabilities, and values from 1e-9 to 1e9 that never fall")
 
     def __call__(self, probability: np.ndarray) -> np.ndarray:
         return np.exp(np.interp(probability, self.at, np.log(self.values)))
@@ -75,16 +87,34 @@ class Quantiles:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Profile:
-    """Statistics of a trace: mean ``rate`` in requests per second, and the three parts that the module describes."""
+    """Statistics of a trace: mean ``rate`` in requests per second, and the parts that the module describes.
+
+    Raises `TraceError` where a figure makes no sense.
+    """
 
     name: str
     source: str
     requests: int
     rate: float
     intervals: Quantiles
-    modulation: tuple[tuple[float, float], ...]  # (seconds, sigma)
+    modulation: tuple[tuple[float, float], ...] = ()  # (seconds, sigma)
+    clustering: tuple[tuple[int, float], ...] = ()  # (requests, weight)
     prompt: Quantiles
     output: tuple[Quantiles, ...]  # one per bin of the prompt
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1e9:
+            raise TraceError(f"rate: wanted requests per second above 0, got {self.rate}")
+        if not self.output or any(not np.array_equal(law.at, self.output[0].at) for law in self.output):
+            raise TraceError("output: wanted the quantiles of at least one bin, all at the same probabilities")
+        if not all(0.1 <= seconds <= 1e6 and 0 <= sigma <= 3 for seconds, sigma in self.modulation):
+            raise TraceError("modulation: wanted blocks of 0.1 to 10^6 seconds and a sigma of 0 to 3")
+        weights = [weight for _, weight in self.clustering]
+        if not (all(size >= 1 for size, _ in self.clustering) and all(0 <= w <= 1 for w in weights) and sum(weights) <= 1):
+            raise TraceError("clustering: wanted blocks of at least 1 request, and weights of 0 to 1 in all")
+        for name, law in (("prompt", self.prompt), *(("output", law) for law in self.output)):
+            if law.values[0] < 1 or law.values[-1] > LONGEST:
+                raise TraceError(f"{name}: wanted 1 to {LONGEST} tokens, got {law.values[0]:g} to {law.values[-1]:g}")
 
     @classmethod
     def load(cls, name: str | PathLike[str]) -> Profile:
@@ -106,13 +136,14 @@ class Profile:
         try:
             table = tomllib.loads(data.decode())
             prompt, output = table["prompt"], table["output"]
-            profile = cls(
+            return cls(
                 name=str(table["name"]),
                 source=str(table["source"]),
                 requests=int(table["requests"]),
                 rate=float(table["rate"]),
                 intervals=_quantiles(table["intervals"]["at"], table["intervals"]["values"]),
                 modulation=tuple((float(level["seconds"]), float(level["sigma"])) for level in table.get("modulation", [])),
+                clustering=tuple((int(level["requests"]), float(level["weight"])) for level in table.get("clustering", [])),
                 prompt=_quantiles(prompt["at"], prompt["values"]),
                 output=tuple(_quantiles(output["at"], values) for values in output["values"]),
             )
@@ -120,19 +151,6 @@ class Profile:
             raise TraceError(f"{where}: wanted the key {error}, got none") from None
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise TraceError(f"{where}: {error}") from None
-        profile._check(where)
-        return profile
-
-    def _check(self, where: str) -> None:
-        if not 0 < self.rate < 1e9:
-            raise TraceError(f"{where}: rate: wanted requests per second above 0, got {self.rate}")
-        if not self.output:
-            raise TraceError(f"{where}: output: wanted the quantiles of at least one bin, got none")
-        if not all(0.1 <= seconds <= 1e6 and 0 <= sigma <= 3 for seconds, sigma in self.modulation):
-            raise TraceError(f"{where}: modulation: wanted blocks of 0.1 to 10^6 seconds and a sigma of 0 to 3")
-        for name, law in (("prompt", self.prompt), *(("output", law) for law in self.output)):
-            if law.values[0] < 1 or law.values[-1] > LONGEST:
-                raise TraceError(f"{where}: {name}: wanted 1 to {LONGEST} tokens, got {law.values[0]:g} to {law.values[-1]:g}")
 
     def to_toml(self) -> str:
         """The text that `load` reads."""
@@ -148,6 +166,8 @@ class Profile:
         ]
         for seconds, sigma in self.modulation:
             lines += ["", "[[modulation]]  # log-normal, mean 1", f"seconds = {seconds:g}", f"sigma = {sigma:.4f}"]
+        for size, weight in self.clustering:
+            lines += ["", "[[clustering]]", f"requests = {size}", f"weight = {weight:.4f}"]
         lines += ["", "[prompt]  # tokens", f"at = {_list(self.prompt.at)}", f"values = {_list(self.prompt.values)}"]
         lines += [
             "",
@@ -182,6 +202,7 @@ def fit(trace: Trace, name: str, source: str) -> Profile:
         rate=rate,
         intervals=law,
         modulation=modulation,
+        clustering=() if modulation else _clusters(intervals),
         prompt=_quantiles(PROMPT_AT, np.quantile(trace.prompt, PROMPT_AT)),
         output=tuple(_quantiles(OUTPUT_AT, np.quantile(part, OUTPUT_AT)) for part in bins),
     )
@@ -211,6 +232,26 @@ def _levels(seconds: np.ndarray, rate: float, law: Quantiles) -> tuple[tuple[flo
             levels.append((window, round(float(np.sqrt(np.log1p(rest))), 4)))
             explained += rest
     return tuple(reversed(levels))
+
+
+def _clusters(intervals: np.ndarray) -> tuple[tuple[int, float], ...]:
+    """The weights of blocks of `CLUSTERS` requests in the normal scores of the intervals' ranks.
+
+    The mean of m successive scores has the variance sum_b weight_b min(1, b / m); non-negative least squares over m gives them.
+    """
+    rank = np.argsort(np.argsort(intervals, kind="stable"), kind="stable")
+    score = np.interp((rank + 0.5) / rank.size, _PHI, _Z)
+    sizes = np.array(CLUSTERS)
+    measured = np.array([score[: score.size // m * m].reshape(-1, m).mean(axis=1).var() for m in CLUSTERS])
+    share = np.minimum(1.0, sizes[None, :] / sizes[:, None])
+    gram, target = share.T @ share, share.T @ measured
+    weights = np.zeros(sizes.size)
+    for _ in range(2000):  # coordinate descent
+        for j in range(sizes.size):
+            weights[j] = max(0.0, weights[j] + (target[j] - gram[j] @ weights) / gram[j, j])
+    weights /= weights.sum()
+    levels = zip(CLUSTERS, weights.tolist(), strict=True)
+    return tuple((size, round(weight, 4)) for size, weight in levels if size > 1 and weight >= 0.001)
 
 
 def _with_cv(law: Quantiles, squared_cv: float) -> Quantiles:

@@ -282,7 +282,7 @@ def _read_jsonl(text: str, rows: _Rows) -> Trace:
         hashes = record.get("hash_ids")
         hashed = hashed or hashes is not None
         prefix.append(_hashes(hashes, prompt, rows))
-    more = {"prefix": prefix, "prefix_block": MOONCAKE_BLOCK} if hashed else {}
+    more: dict[str, Any] = {"prefix": prefix, "prefix_block": MOONCAKE_BLOCK} if hashed else {}
     return rows.trace("Mooncake JSON lines", **more)
 
 
