@@ -30,6 +30,7 @@ CornerMaker = Callable[[Op], Iterable[tuple[str, Arrays]]]
 
 PASS_CYCLES = 1200  # what the drawn runs of one pass may take together, by their cost
 STALL_CHOICES = (0.05, 0.3, 0.6, 0.9)
+DRAWS = 40  # of a tile, of which the best is taken
 HANG_SLACK = 300  # cycles without any handshake before a unit is said to hang, on top of its longest latency
 
 
@@ -112,7 +113,8 @@ def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker) -> It
     yield Pass("op", "free", whole_op(unit, op, make_inputs(op, rng)), 0)
     tile = tiles.within(op, PASS_CYCLES // 10)
     yield Pass("lengths", "free", [drawn(tile, n) for n in (1, 2, 3, int(rng.integers(4, 7)), 1)], 0)
-    yield Pass("corners", "free", [Run(tile, [arrays], name) for name, arrays in make_corners(tile)], 0)
+    large = tiles.largest(op, PASS_CYCLES // 5)  # where no extent is so small that padding hides a corner
+    yield Pass("corners", "free", [Run(large, [arrays], name) for name, arrays in make_corners(large)], 0)
     yield Pass("sequence", "free", [drawn(*choice) for choice in tiles.sequence(PASS_CYCLES)], 0)
     for name, mode, cycles in (("stalls", "stalled", PASS_CYCLES // 2), ("patient", "patient", PASS_CYCLES // 3)):
         runs = [drawn(*choice) for choice in tiles.sequence(cycles)]
@@ -166,14 +168,21 @@ class _Tiles:
 
     def within(self, op: Op, cycles: int) -> Op:
         """A tile of ``op`` with drawn extents whose latency is at most ``cycles``, or the cheapest of many draws."""
+        return self._best(op, lambda latency: max(latency - cycles, 0))
+
+    def largest(self, op: Op, cycles: int) -> Op:
+        """Of many draws, the tile whose latency is closest to ``cycles``."""
+        return self._best(op, lambda latency: abs(latency - cycles))
+
+    def _best(self, op: Op, distance: Callable[[int], int]) -> Op:
         best = None
-        for _ in range(40):
+        for _ in range(DRAWS):
             tile = self._drawn(op)
-            latency = self.unit.tile_cost(tile).latency
-            if latency <= cycles:
-                return tile
-            if best is None or latency < best[0]:
-                best = latency, tile
+            off = distance(int(self.unit.tile_cost(tile).latency))
+            if best is None or off < best[0]:
+                best = off, tile
+            if off == 0:
+                break
         return best[1]
 
     def _drawn(self, op: Op) -> Op:
