@@ -40,7 +40,7 @@ venv:
 	@$(SETUP)
 
 venv-test:
-	@$(SETUP) rtl dev
+	@$(SETUP) rtl calibrate dev
 	@"$(PYTHON)" tools/system_tools.py
 
 clean:

@@ -140,7 +140,7 @@ def test_all_that_the_tests_install_is_pinned(root, project):
     """Follows the requirements of what is installed here, from those that pyproject.toml declares."""
     pinned, seen = pins(root), set()
     extras = project["optional-dependencies"]
-    waiting = [Requirement(line) for line in project["dependencies"] + extras["rtl"] + extras["dev"]]
+    waiting = [Requirement(line) for line in project["dependencies"] + extras["rtl"] + extras["calibrate"] + extras["dev"]]
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)

@@ -180,7 +180,7 @@ def test_an_old_python_is_told_so_in_one_line(checkout, monkeypatch, capsys):
 
 def test_an_unknown_extra_is_named(checkout, capsys):
     assert setup_env.main(["rlt"]) == 1
-    assert "unknown extra rlt; pyproject.toml declares dev, rtl, sweep" in capsys.readouterr().err
+    assert "unknown extra rlt; pyproject.toml declares calibrate, dev, rtl, sweep" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
