@@ -169,8 +169,9 @@ def verify(
         if not cases:
             raise TypeError(f"{kind}.examples() is empty: a unit without examples cannot be proved")
         draws = random_cases(cls, np.random.default_rng(seed), random)
-        report = conform(cases + draws.cases, seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
-        _record(dict.fromkeys(unit for unit, _ in cases + draws.cases), report, seed, folder)
+        cases += draws.cases
+        report = conform(cases, seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
+        _record(dict.fromkeys(unit for unit, _ in cases), report, seed, folder)
         whole.rows += report.rows
         whole.notes += [note for note in report.notes if note not in whole.notes]
         whole.drawn += random
@@ -193,6 +194,23 @@ def prove(
     """Conformance of one unit, at a design's parameters, on ``ops``; records what passed. Raises as `conform` does."""
     report = conform([(unit, op) for op in ops], seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
     _record([unit], report, seed, folder)
+    return report
+
+
+def prove(
+    unit: RtlUnit,
+    ops: Iterable[Op],
+    *,
+    seed: int = 0,
+    simulator: str = "auto",
+    folder: Path = proofs.FOLDER,
+    artifacts: Path | None = ARTIFACTS,
+    progress: Callable[[Row], None] = lambda row: None,
+) -> Report:
+    """`conform` of ``ops`` on one unit, such as a user's own; recorded where all of them pass."""
+    report = conform([(unit, op) for op in ops], seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
+    if report.rows:
+        _record([unit], report, seed, folder)
     return report
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from accel.base.proofs import parameters_of
 from accel.base.unit import RtlUnit
 from workloads.ops import Op
 
@@ -44,7 +45,7 @@ class Case:
     others: tuple[Op, ...] = ()
 
     def describe(self) -> str:
-        parameters = ", ".join(f"{k}={v}" for k, v in self.unit.model_dump().items())
+        parameters = ", ".join(f"{k}={v}" for k, v in parameters_of(self.unit).items())
         return f"{self.unit.kind()}({parameters}), {self.op.describe()}, seed {self.seed}"
 
 

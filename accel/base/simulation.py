@@ -126,7 +126,7 @@ def choose(simulator: str, cycles: int) -> tuple[str, str]:
     if simulator not in ("auto", "icarus", "verilator"):
         raise ValueError(f"wanted the simulator auto, icarus or verilator, got {simulator!r}")
     icarus, verilator = shutil.which("iverilog") is not None, _verilator_bin() is not None
-    spaced = next((str(p) for p in (cache_folder("sim"), Path(sys.prefix), Path(tempfile.gettempdir())) if " " in str(p)), None)
+    spaced = next((str(p) for p in (cache_folder("sim"), Path(sys.prefix)) if " " in str(p)), None)
     if simulator == "verilator" or (simulator == "auto" and verilator and (cycles >= LONG_RUN_CYCLES or not icarus)):
         if spaced and icarus:
             return "icarus", f"Verilator cannot work in a path with a space ({spaced})"
