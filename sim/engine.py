@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sim.timeline import Timeline
 
 COMPLETED, REJECTED_CONTEXT, REJECTED_KV_CACHE = 0, 1, 2
-STATUS = ("completed", "rejected: longer than the context", "rejected: larger than the KV cache")
+STATUS = ("completed", "rejected_context", "rejected_kv_cache")
 _PROGRESS = 2048  # arrivals between two reports
 
 
@@ -167,7 +167,10 @@ def serve(
         Replica(i, env, pricer, policy, cache, serving) for i, (pricer, cache) in enumerate(zip(pricers, caches, strict=True))
     ]
     serving.route(_column(np.flatnonzero(status == COMPLETED)), make_router(router, replicas, seed), progress)
-    env.run()
+    try:
+        env.run()
+    except OverflowError:
+        raise BadInput("the run does not end within 2^63 ps (106 days of simulated time)") from None
     served = Served(
         arrival_ps=np.asarray(trace.arrival_ps),
         admitted_ps=np.frombuffer(serving.admitted_ps, np.int64),

@@ -77,11 +77,11 @@ class GapHistogram:
         octave, part = np.divmod(filled, BINS)
         return np.ldexp((BINS + part + 0.5) / (2 * BINS), octave), self._counts[filled]
 
-    def percentiles(self, wanted: list[float]) -> list[float]:
-        """For each q in [0, 100] the sample of rank ceil(q/100 * count), in ps, within `RELATIVE_ERROR`; nan without samples."""
+    def percentiles(self, wanted: list[float]) -> list[float] | list[None]:
+        """For each q in [0, 100] the sample of rank ceil(q/100 * count), in ps, within `RELATIVE_ERROR`; None without samples."""
         middles, counts = self.bins()
         if not len(counts):
-            return [float("nan")] * len(wanted)
+            return [None] * len(wanted)
         ranks = np.cumsum(counts)
         at = np.searchsorted(ranks, [max(q / 100 * ranks[-1], 1) for q in wanted], side="left")
         return [float(v) for v in middles[np.minimum(at, len(middles) - 1)]]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sim.policies.base import Batch, Policy
 
 _SCALAR = 7  # iterations up to which calls of step_ps are cheaper than one of decode_run_ps and its array arithmetic
-NEVER = 1 << 62  # ps
+NEVER = 1 << 80  # ps
 _LONGEST = 8192  # iterations of one run; bounds the arrays
 
 
@@ -36,7 +36,8 @@ class Replica:
     def __init__(
         self, index: int, env: simpy.Environment, pricer: Pricer, policy: Policy, cache: KVCache, serving: Serving
     ) -> None:
-        self.index, self.env, self.serving = index, env, serving
+        self.index, self.serving = index, serving
+        self.env: Any = env  # times are ints in it
         self.pricer, self.policy, self.cache = pricer, policy, cache
         self.max_context = serving.max_context
         self.decodes = Decodes(cache.block)
@@ -213,6 +214,8 @@ class Replica:
         context = decodes.cached + count
         self._open = run > 1 and not (self.policy.in_order and (self._queue.length or self.prefilling))
         due = NEVER
+        durations: Any
+        ends: Any
         if self._open:
             due = self.serving.next_arrival(self.index) - start
             run = min(run, due // self._pace + 2)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
 from sim.policies.base import DECODE, Batch, Policy, View
+
+if TYPE_CHECKING:
+    from sim.request import Request
 
 
 class ChunkedPrefill(Policy):
@@ -42,7 +45,7 @@ class ChunkedPrefill(Policy):
         free = cache.free - view.decodes.demand()
         if free < 0:
             return DECODE
-        chunks = []
+        chunks: list[tuple[Request, int]] = []
         for request in view.prefilling:
             tokens = min(request.target - request.prefilled, budget)
             free -= cache.growth(request.prefilled, tokens)
@@ -55,12 +58,12 @@ class ChunkedPrefill(Policy):
             kept = int(self.watermark * cache.total)
             position = 0
             seats = self.max_num_seqs - running
-            while budget and position < seats and (request := view.queued(position)) is not None:
-                tokens = min(request.target, budget)
+            while budget and position < seats and (head := view.queued(position)) is not None:
+                tokens = min(head.target, budget)
                 free -= cache.blocks(tokens)
                 if free < (kept if running or position else 0):
                     break
-                chunks.append((request, tokens))
+                chunks.append((head, tokens))
                 budget -= tokens
                 position += 1
         if chunks:

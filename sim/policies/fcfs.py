@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from sim.policies.base import DECODE, Batch, Policy, View
+
+if TYPE_CHECKING:
+    from sim.request import Request
 
 
 class Fcfs(Policy):
@@ -31,7 +34,7 @@ class Fcfs(Policy):
     def next_batch(self, view: View) -> Batch | None:
         request = view.queued(0)
         if request is not None:
-            chunks = []
+            chunks: list[tuple[Request, int]] = []
             cache, running = view.cache, view.running
             budget = self.max_batched_tokens or max(view.max_context, 2048)
             seats = self.max_num_seqs - running
