@@ -51,9 +51,8 @@ class Dram(Memory):
             ("capacity", "B", self.capacity, self.devices * one.largest),
         ):
             if got > most:
-                raise ValueError(
-                    f"{name}: {self.devices} devices of {self.standard} offer at most {most} {unit}, got {got} {unit}"
-                )
+                what = f"{self.devices} devices of {self.standard}"
+                raise ValueError(f"{name}: wanted at most the {most} {unit} that {what} offer, got {got} {unit}")
         return self
 
 

@@ -8,8 +8,9 @@ For blocks of b_m x b_n results, the reduction in s parts, P cores of R multiply
     time    = launch + [s > 1] split + max(compute, traffic) + overlap * min(compute, traffic)
 
 A and W are read again per panel that the shared buffer cannot hold (`accel.base.mapping.operand_traffic`), or per square wave of
-blocks where that is less, as in large GEMMs; a split reduction writes and reads s FP32 partial results. A published mapping fixes the block and leaves the reduction whole; otherwise the best
-of the calibration's blocks and splits is taken, as a tuned library does.
+blocks where that is less, as in large GEMMs; a split reduction writes and reads s FP32 partial results. A published mapping
+fixes the block and leaves the reduction whole; otherwise the best of the calibration's blocks and splits is taken, as a tuned
+library does.
 """
 
 from __future__ import annotations
