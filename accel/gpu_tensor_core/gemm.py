@@ -15,6 +15,7 @@ library does.
 
 from __future__ import annotations
 
+from functools import reduce
 from math import isqrt
 from typing import Any
 
@@ -38,13 +39,11 @@ def gemm_ps(
     by_waves = op.input_bytes * ceil_div(op.n, edge) + op.weight_bytes * ceil_div(op.m, edge) + op.output_bytes
     least = smaller(by_panels, by_waves)
     results = op.m * op.n
+    tiles = [(-(-op.m // m) * -(-op.n // n), m * n) for m, n in blocks]
     best = None
     for split in splits:
-        depth = ceil_div(op.k, split)
-        cycles = None
-        for m, n in blocks:
-            found = ceil_div(ceil_div(op.m, m) * ceil_div(op.n, n) * split, copies) * ceil_div(m * n * depth, rate)
-            cycles = found if cycles is None else smaller(cycles, found)
+        depth = -(-op.k // split)
+        cycles = _least([-(-count * split // copies) * -(-area * depth // rate) for count, area in tiles])
         compute = at_share(cycles_to_ps(cycles, clock), figures.compute_permille)
         nbytes = least + (PARTIAL_BYTES * split * results if split > 1 else 0)
         traffic = at_share(bytes_to_ps(nbytes, bandwidth), figures.bandwidth_permille)
@@ -52,3 +51,7 @@ def gemm_ps(
         time = larger(compute, traffic) + unhidden + (figures.split_ps if split > 1 else 0)
         best = time if best is None else smaller(best, time)
     return (best + figures.launch_ps) * (results * op.k > 0)
+
+
+def _least(values: list[Any]) -> Any:
+    return min(values) if isinstance(values[0], int) else reduce(smaller, values)
