@@ -19,7 +19,7 @@ TECH = Tech.load("gpu_n7")
 
 
 def joules(component: str, event: str, **parameters: str) -> float:
-    (entry,) = TECH.find(component, event, parameters)
+    (entry,) = [e for e in TECH.entry if e.event == event and e.matches(component, parameters)]
     return entry.energy
 
 
