@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accel.base.clock import PS_PER_S
@@ -18,12 +18,25 @@ from sim.errors import BadInput, CheckFailed
 from sim.lowering import Stage
 from sim.system import Device
 from sim.tiling import traffic
-from workloads.ops import Attention
+from workloads.ops import Attention, Op
 
 if TYPE_CHECKING:
     from sim.pricing import StepPricer
 
 Events = Counter  # (component name, event) -> count
+
+
+@dataclass
+class Work:
+    """What a run has done: events and bytes by (component, event), and cycles of every unit, summed over its copies."""
+
+    events: Events = field(default_factory=Counter)
+    cycles: Counter = field(default_factory=Counter)
+
+    def add(self, other: Work, times: int = 1) -> None:
+        for mine, theirs in ((self.events, other.events), (self.cycles, other.cycles)):
+            for key, count in theirs.items():
+                mine[key] += times * count
 
 
 @dataclass(frozen=True)
@@ -43,62 +56,56 @@ class Row:
         return asdict(self)
 
 
-def stage_events(stage: Stage, device: Device) -> Events:
-    """Events of one execution of ``stage``: those of its units, fused ops included, and bytes at its memories."""
-    found: Events = Counter()
-    for op, name in ((stage.op, stage.unit), *stage.fused):
-        for event, count in device.units[name].unit.cost(op).events.items():
-            found[name, event] += int(count)
+def stage_work(stage: Stage, device: Device) -> Work:
+    """One execution of ``stage``: events of its units, fused ops included, and bytes at its memories."""
+    done = _op_work(((stage.op, stage.unit), *stage.fused), device)
     read, written = traffic(device.units[stage.unit].unit.fetched(stage.op), device)
     for memory, count in read.items():
-        found[memory, "read_byte"] += int(count)
+        done.events[memory, "read_byte"] += int(count)
     for memory, count in written.items():
-        found[memory, "write_byte"] += int(count)
-    return found
+        done.events[memory, "write_byte"] += int(count)
+    return done
 
 
-def _times(events: Events, n: int) -> Events:
-    return Counter({key: n * count for key, count in events.items()})
+def _op_work(placed: Iterable[tuple[Op, str]], device: Device) -> Work:
+    done = Work()
+    for op, name in placed:
+        cost = device.units[name].unit.cost(op)
+        done.cycles[name] += int(cost.cycles)
+        for event, count in cost.events.items():
+            done.events[name, event] += int(count)
+    return done
 
 
-def _sum(stages: Iterable[Stage], device: Device) -> Events:
-    total: Events = Counter()
+def _sum(stages: Iterable[Stage], device: Device) -> Work:
+    total = Work()
     for stage in stages:
-        total.update(stage_events(stage, device))
+        total.add(stage_work(stage, device))
     return total
 
 
-def tally_events(pricer: StepPricer, tally: Any) -> Events:
-    """Events of everything that a `Tally` of the engine counts.
+def tally_work(pricer: StepPricer, tally: Any) -> Work:
+    """Everything that a `Tally` of the engine counts.
 
-    Ops that depend on the number of tokens are priced once per value; attention once from its sums, in which it is linear.
+    Ops that depend on the number of tokens are counted once per value; attention once from its sums, in which it is linear.
     """
     device, blocks = pricer.device, pricer.blocks
-    total: Events = Counter()
+    total = Work()
     attention = None
     for tokens, iterations in tally.linear.items():
         before, attention, after = pricer.block_stages(tokens)
-        fused = Stage(attention.op, attention.unit, attention.fused)
-        total.update(_times(_sum([*before, *after], device), blocks * iterations))
-        total.update(_times(_fused_events(fused, device), blocks * iterations))
-        total.update(_times(_sum(pricer.embed_stages(tokens), device), iterations))
+        total.add(_sum([*before, *after], device), blocks * iterations)
+        total.add(_op_work(attention.fused, device), blocks * iterations)
+        total.add(_sum(pricer.embed_stages(tokens), device), iterations)
     for sequences, iterations in tally.head.items():
         if sequences:
-            total.update(_times(_sum(pricer.head_stages(sequences), device), iterations))
+            total.add(_sum(pricer.head_stages(sequences), device), iterations)
     if attention is not None:
         shape = pricer.model.attention_shape(pricer.precision) | {"output": attention.op.output}
         for op in _attention_ops(tally, shape):
             unit = device.placement.unit_of(op) or attention.unit
-            total.update(_times(stage_events(Stage(op, unit), device), blocks))
+            total.add(stage_work(Stage(op, unit), device), blocks)
     return total
-
-
-def _fused_events(stage: Stage, device: Device) -> Events:
-    found: Events = Counter()
-    for op, name in stage.fused:
-        for event, count in device.units[name].unit.cost(op).events.items():
-            found[name, event] += int(count)
-    return found
 
 
 def _attention_ops(tally: Any, shape: dict[str, Any]) -> Iterable[Attention]:
@@ -117,11 +124,11 @@ def ledger(device: Device, events: Events, elapsed_ps: int, replicas: int = 1) -
     entries = device.entries()
     rows, missing = [], []
     for (component, event), count in sorted(events.items()):
-        entry = _find(entries, device, component, event)
-        if entry is None:
+        parts = _parts(entries, device, component, event)
+        if not parts:
             missing.append(f"{component} ({_kind(device, component)}) event {event!r}")
         elif count:
-            rows.append(_row(component, device, event, count, entry.energy, entry))
+            rows += [_row(component, device, event, count, entry.energy, entry) for entry in parts]
     if missing:
         known = ", ".join(device.technology) or "none"
         raise BadInput(
@@ -143,8 +150,8 @@ def _static_components(device: Device) -> Iterable[tuple[str, int]]:
 
 
 def _row(component: str, device: Device, event: str, count: int, joules: float, entry: Entry) -> Row:
-    kind = _kind(device, component)
-    return Row(component, kind, event, count, joules, count * joules, entry.source_class, entry.source)
+    name = f"{event} ({entry.part})" if entry.part else event
+    return Row(component, _kind(device, component), name, count, joules, count * joules, entry.source_class, entry.source)
 
 
 def _kind(device: Device, component: str) -> str:
@@ -161,8 +168,13 @@ def _applies(entry: Entry, device: Device, component: str) -> bool:
     return entry.matches(part.kind(), dict(part))
 
 
-def _find(entries: list[Entry], device: Device, component: str, event: str) -> Entry | None:
-    return next((e for e in entries if e.event == event and _applies(e, device, component)), None)
+def _parts(entries: list[Entry], device: Device, component: str, event: str) -> list[Entry]:
+    """The first matching entry of each part."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.event == event and _applies(entry, device, component):
+            found.setdefault(entry.part, entry)
+    return list(found.values())
 
 
 def area(device: Device) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from workloads.trace import Trace, TraceError
 
 from accel.base.spec import Spec, chosen_by_kind
 from sim.errors import BadInput
@@ -16,6 +15,7 @@ from sim.files import locate, override, parse_toml, validate
 from sim.policies.base import Policy
 from sim.system import Plan, System, load_device
 from workloads.model import Precision, Transformer
+from workloads.trace import Trace, TraceError
 
 AnyPolicy = chosen_by_kind(Policy, "policy", "sim.policies")
 MAX_REQUESTS = 10_000_000

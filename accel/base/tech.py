@@ -8,6 +8,7 @@ Files in ``accel/tech/*.toml``::
     component = "lut_tensor_core"      # kind of the unit or memory
     event = "accumulate"               # omitted for area and leakage entries
     parameters = {rows = 2, columns = 64}  # omitted: any parameters
+    part = ""                          # costs of one event with different parts add up
     energy = "0.012 pJ"                # or: area = "1900 um2", power = "0.2 mW" (static, each copy)
     class = "synthesized"              # synthesized, published, datasheet, scaled, assumed
     source = "..."
@@ -33,6 +34,8 @@ class Entry(Spec):
 
     component: str
     event: str | None = None
+    part: str = ""
+    """Which of several costs of one event this is ("delivery" of operands beside the unit's own work); parts add up."""
     parameters: dict[str, int | str] = Field(default_factory=dict)
     energy: Joules | None = None
     area: SquareMicrons | None = None
@@ -64,10 +67,6 @@ class Tech(Spec):
     def load(cls, name: str) -> Tech:
         """The committed technology ``name``. Raises ValueError where there is none."""
         return _load(name)
-
-    def find(self, component: str, event: str | None, parameters: dict[str, Any]) -> list[Entry]:
-        """All entries that match; the caller wants exactly one per event."""
-        return [e for e in self.entry if e.event == event and e.matches(component, parameters)]
 
 
 def available() -> list[str]:
