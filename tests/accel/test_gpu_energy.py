@@ -76,7 +76,7 @@ def test_board_power_of_decode_is_explained(shared_file, capsys):
             chosen = (table.tensor_parallel == degree).to_numpy()
             print(f"\naverage power on {degree} GPUs: {chosen.sum()} rows, median error {np.median(error[chosen]):+.1%}", end="")
     assert len(error) >= 30
-    # More GPUs spend more of the time in exchanges, whose energy is not counted here: always low, never high.
+    # More GPUs spend more of the time in exchanges, whose energy is not counted here: their rows come out low.
     assert abs(np.median(error[(table.tensor_parallel == 2).to_numpy()])) < 0.06
     assert -0.15 < np.median(error) < 0.02
     assert np.abs(error).max() < 0.25
