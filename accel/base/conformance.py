@@ -19,17 +19,18 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from accel.base import proofs, simulation
+from accel.base.judge import difference
+from accel.base.report import Report, Row
 from accel.base.rtl import rtlil_hash
-from accel.base.script import Case, Pass, Run, passes
+from accel.base.script import Case, Pass, passes
 from accel.base.spec import discover, lookup
 from accel.base.unit import RtlUnit
 from workloads.formats import parse_format
@@ -39,57 +40,6 @@ PACKAGES = ("accel", "pim")
 ARTIFACTS = Path("out") / "conformance"
 SLOWEST_CYCLES_PER_S = 200  # a simulation slower than this has hung
 DRAWS_PER_CASE = 200
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one case has shown. Cycles and events are those of the whole op, unstalled: of the RTL, and of `Unit.cost`."""
-
-    unit: str
-    parameters: dict[str, Any]
-    op: str
-    seed: int
-    cycles_rtl: int | None
-    cycles_cost: int
-    events_rtl: dict[str, int] | None
-    events_cost: dict[str, int]
-    invocations: int
-    simulated_cycles: int
-    simulator: str
-    failure: str | None = None
-    reproduce: str | None = None
-
-
-@dataclass
-class Report:
-    """The rows of all cases; ``notes`` say which simulator was taken and why, ``rejected`` counts draws that were no case."""
-
-    rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    drawn: int = 0
-    rejected: int = 0
-
-    @property
-    def failures(self) -> list[Row]:
-        return [row for row in self.rows if row.failure]
-
-    def assert_passed(self) -> None:
-        """Raise AssertionError with every failure and its command."""
-        if self.failures:
-            raise AssertionError("\n\n".join(f"{row.failure}\nrepeat with: {row.reproduce}" for row in self.failures))
-
-    def junit(self, path: Path) -> None:
-        """Write the rows as JUnit XML, one test case each."""
-        suite = ElementTree.Element("testsuite", name="conformance", tests=str(len(self.rows)), failures=str(len(self.failures)))
-        for row in self.rows:
-            parameters = ",".join(f"{k}={v}" for k, v in row.parameters.items())
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=f"conformance.{row.unit}", name=f"{parameters} | {row.op} | seed {row.seed}"
-            )
-            if row.failure:
-                failure = ElementTree.SubElement(case, "failure", message=row.failure.partition("\n")[0])
-                failure.text = f"{row.failure}\nrepeat with: {row.reproduce}"
-        ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 
 @dataclass(frozen=True)
@@ -197,27 +147,10 @@ def prove(
     return report
 
 
-def prove(
-    unit: RtlUnit,
-    ops: Iterable[Op],
-    *,
-    seed: int = 0,
-    simulator: str = "auto",
-    folder: Path = proofs.FOLDER,
-    artifacts: Path | None = ARTIFACTS,
-    progress: Callable[[Row], None] = lambda row: None,
-) -> Report:
-    """`conform` of ``ops`` on one unit, such as a user's own; recorded where all of them pass."""
-    report = conform([(unit, op) for op in ops], seed=seed, simulator=simulator, artifacts=artifacts, progress=progress)
-    if report.rows:
-        _record([unit], report, seed, folder)
-    return report
-
-
 def _record(units: Iterable[RtlUnit], report: Report, seed: int, folder: Path) -> None:
     for unit in units:
         rows = [row for row in report.rows if row.parameters == proofs.parameters_of(unit)]
-        if any(row.failure for row in rows):
+        if not rows or any(row.failure for row in rows):
             continue
         facts = {
             "cases": len(rows),
@@ -262,12 +195,13 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
     cost = case.unit.cost(case.op)
     face = simulation.interface(case.unit)
     failure = None
-    for some, record in zip(played, seen, strict=False):  # after a fault the rest was not played
-        if failure := _difference(case.unit, face, some, record):
+    stopped = bool(seen[-1]["fault"])  # then the passes after it were not played
+    for some, record in zip(played, seen, strict=not stopped):
+        if failure := difference(case.unit, face, some, record, golden_kernel(case.unit)):
             failure = f"{case.describe()}\n  pass {some.name!r}: {failure}"
             break
     whole = seen[0]["runs"]
-    return Row(
+    row = Row(
         unit=case.unit.kind(),
         parameters=proofs.parameters_of(case.unit),
         op=case.op.describe(),
@@ -281,88 +215,11 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
         simulator=simulator,
         failure=failure,
     )
-
-
-def _difference(unit: RtlUnit, face: simulation.Interface, some: Pass, seen: Mapping[str, Any]) -> str | None:
-    """The first difference between what ``some`` pass should show and what was seen, in words."""
-    after = -1
-    for number, (run, (first, last, counts)) in enumerate(zip(some.runs, seen["runs"], strict=False)):
-        cost = unit.tile_cost(run.tile)
-        where = f"run {number} ({run})"
-        if some.mode == "free":
-            if first != after + 1:
-                return f"{where}: its config word should be taken in cycle {after + 1}, the RTL took it in cycle {first}"
-            n = len(run.arrays)
-            wanted = int(cost.run(n).cycles)
-            if last - first + 1 != wanted:
-                formula = f"latency {cost.latency} + {n - 1} * interval {cost.interval}"
-                return (
-                    f"{where}: cost says {wanted} cycles ({formula}), the RTL took {last - first + 1} (cycles {first} to {last})"
-                )
-        after = last
-        if difference := _event_difference(face, cost.events, len(run.arrays), counts):
-            return f"{where}: {difference} (cycles {first} to {last})"
-    if seen["fault"]:
-        number = min(len(seen["runs"]), len(some.runs) - 1)
-        return f"{seen['fault']} [run {number}: {some.runs[number]}]"
-    return _value_difference(unit, face, some, seen)
-
-
-def _event_difference(face: simulation.Interface, events: Mapping[str, Any], n: int, counts: list[int]) -> str | None:
-    names = [name for name, _, _ in face.events]
-    if set(names) != set(events):
-        return f"cost states the events {sorted(events)}, the RTL has {sorted(names)}"
-    for name, count in zip(names, counts, strict=True):
-        if count != n * int(events[name]):
-            return f"cost says {n * int(events[name])} of event {name!r}, the RTL counted {count}"
-    return None
-
-
-def _value_difference(unit: RtlUnit, face: simulation.Interface, some: Pass, seen: Mapping[str, Any]) -> str | None:
-    golden = golden_kernel(unit)
-    words = [
-        [int(text[i : i + digits], 16) for i in range(0, len(text), digits)]
-        for text, digits in zip(seen["words"], seen["digits"], strict=True)
-    ]
-    at = [0] * len(face.outputs)
-    for number, run in enumerate(some.runs):
-        counts = unit.output_words(run.tile)
-        for i, arrays in enumerate(run.arrays):
-            mine, cycles = {}, []
-            for o, (name, _) in enumerate(face.outputs):
-                end = at[o] + counts[name]
-                mine[name] = words[o][at[o] : end]
-                cycles += seen["cycles"][o][at[o] : end]
-                at[o] = end
-            if difference := _array_difference(unit, run, mine, golden(run.tile, *arrays)):
-                times = f"its words left in cycles {min(cycles)} to {max(cycles)}"
-                return f"run {number} ({run}), invocation {i}: {difference}; {times}"
-    return None
-
-
-def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], golden: Any) -> str | None:
-    wanted = tuple(np.asarray(a) for a in (golden if isinstance(golden, tuple) else (golden,)))
-    try:
-        got = unit.decode(run.tile, words)
-    except ValueError as error:
-        return f"decode() refused the output words: {error}"
-    if len(wanted) != len(got):
-        return f"{unit.golden} returns {len(wanted)} arrays, decode() {len(got)}"
-    for which, (want, have) in enumerate(zip(wanted, got, strict=True)):
-        if want.dtype.kind not in "iub" or have.dtype.kind not in "iub":
-            raise TypeError(
-                f"results must be integer codes or bit patterns, got {want.dtype} from {unit.golden} and {have.dtype}"
-            )
-        if want.shape != have.shape:
-            return f"result {which} should have the shape {want.shape} ({unit.golden}), decode() gave {have.shape}"
-        wrong = np.argwhere(want != have)
-        if len(wrong):
-            index = tuple(int(i) for i in wrong[0])
-            return (
-                f"result {which} at {list(index)} should be {want[index]} ({unit.golden}), the RTL gave {have[index]} "
-                f"({len(wrong)} of {want.size} values differ)"
-            )
-    return None
+    if not failure and (row.cycles_rtl, row.events_rtl) != (row.cycles_cost, row.events_cost):
+        priced = f"{row.cycles_cost} cycles and {row.events_cost}"
+        failure = f"{case.describe()}\n  cost(op) is {priced}, the RTL made {row.cycles_rtl} and {row.events_rtl}"
+        row = dataclasses.replace(row, failure=failure)
+    return row
 
 
 def golden_kernel(unit: RtlUnit) -> Callable[..., Any]:
@@ -397,7 +254,9 @@ def _op_to_json(op: Op) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, (int, str, type(None))) else str(value)
+    if hasattr(value, "__index__"):
+        return int(value)
+    return value if value is None else str(value)
 
 
 def _op_from_json(saved: Mapping[str, Any]) -> Op:

@@ -31,7 +31,7 @@ from workloads.ops import Op
 FOLDER = Path(__file__).parent.parent / "proofs"
 OURS = {"accel", "pim", "memsys", "kernels_ref", "workloads"}
 # Of these modules only the parts named in `_framework` decide a number; the rest may change without touching a proof.
-FRAMEWORK = {"accel.base.unit", "accel.base.spec", "accel.base.cost", "workloads.ops", "workloads.formats"}
+FRAMEWORK = {f"accel.base.{name}" for name in ("unit", "spec", "cost", "quantity")} | {"workloads.ops", "workloads.formats"}
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,11 @@ def elaborate(unit: RtlUnit) -> tuple[wiring.Component, str]:
     from amaranth.back import rtlil
 
     component = unit.component()
-    return component, rtlil.convert(component, name="top", emit_src=False)
+    try:
+        return component, rtlil.convert(component, name="top", emit_src=False)
+    except TypeError as error:
+        rule = "each stream of a unit has both valid and ready, neither fixed by always_valid or always_ready"
+        raise TypeError(f"the component of {unit.kind()} cannot be exported: {error} ({rule})") from error
 
 
 def rtlil_hash(unit: RtlUnit) -> str:

@@ -133,6 +133,8 @@ def whole_op(unit: RtlUnit, op: Op, arrays: Arrays) -> list[Run]:
         raise TypeError(f"{unit.kind()} cuts the reduction {cut} of {op.describe()}, for which the bench knows no partial sums")
     runs = []
     for tile, count in unit.runs(op):
+        if not count:
+            continue
         starts = []
         for name, limit in limits.items():
             whole = getattr(op, name) // limit * limit

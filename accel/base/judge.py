@@ -1,0 +1,98 @@
+"""The judge of a conformance pass: compares what the simulation saw with the cost and the golden kernel, with equality.
+
+The first difference in time is told in words: which run, what was expected, what was seen, and in which cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from accel.base.script import Pass, Run
+from accel.base.simulation import Interface
+from accel.base.unit import RtlUnit
+
+
+def difference(unit: RtlUnit, face: Interface, some: Pass, seen: Mapping[str, Any], golden: Callable[..., Any]) -> str | None:
+    """The first difference between what ``some`` pass should show and what was seen, in words."""
+    after = -1
+    for number, (run, (first, last, counts)) in enumerate(zip(some.runs, seen["runs"], strict=not seen["fault"])):
+        cost = unit.tile_cost(run.tile)
+        where = f"run {number} ({run})"
+        if some.mode == "free":
+            if first != after + 1:
+                return f"{where}: its config word should be taken in cycle {after + 1}, the RTL took it in cycle {first}"
+            n = len(run.arrays)
+            wanted = int(cost.run(n).cycles)
+            if last - first + 1 != wanted:
+                formula = f"latency {cost.latency} + {n - 1} * interval {cost.interval}"
+                return (
+                    f"{where}: cost says {wanted} cycles ({formula}), the RTL took {last - first + 1} (cycles {first} to {last})"
+                )
+        after = last
+        if wrong := _event_difference(face, cost.events, len(run.arrays), counts):
+            return f"{where}: {wrong} (cycles {first} to {last})"
+    if seen["fault"]:
+        number = min(len(seen["runs"]), len(some.runs) - 1)
+        return f"{seen['fault']} [run {number}: {some.runs[number]}]"
+    return _value_difference(unit, face, some, seen, golden)
+
+
+def _event_difference(face: Interface, events: Mapping[str, Any], n: int, counts: list[int]) -> str | None:
+    names = [name for name, _, _ in face.events]
+    if set(names) != set(events):
+        return f"cost states the events {sorted(events)}, the RTL has {sorted(names)}"
+    for name, count in zip(names, counts, strict=True):
+        if count != n * int(events[name]):
+            return f"cost says {n * int(events[name])} of event {name!r}, the RTL counted {count}"
+    return None
+
+
+def _value_difference(
+    unit: RtlUnit, face: Interface, some: Pass, seen: Mapping[str, Any], golden: Callable[..., Any]
+) -> str | None:
+    words = [
+        [int(text[i : i + digits], 16) for i in range(0, len(text), digits)]
+        for text, digits in zip(seen["words"], seen["digits"], strict=True)
+    ]
+    at = [0] * len(face.outputs)
+    for number, run in enumerate(some.runs):
+        counts = unit.output_words(run.tile)
+        for i, arrays in enumerate(run.arrays):
+            mine, cycles = {}, []
+            for o, (name, _) in enumerate(face.outputs):
+                end = at[o] + counts[name]
+                mine[name] = words[o][at[o] : end]
+                cycles += seen["cycles"][o][at[o] : end]
+                at[o] = end
+            if wrong := _array_difference(unit, run, mine, golden(run.tile, *arrays)):
+                times = f"its words left in cycles {min(cycles)} to {max(cycles)}"
+                return f"run {number} ({run}), invocation {i}: {wrong}; {times}"
+    return None
+
+
+def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], golden: Any) -> str | None:
+    wanted = tuple(np.asarray(a) for a in (golden if isinstance(golden, tuple) else (golden,)))
+    try:
+        got = unit.decode(run.tile, words)
+    except ValueError as error:
+        return f"decode() refused the output words: {error}"
+    if len(wanted) != len(got):
+        return f"{unit.golden} returns {len(wanted)} arrays, decode() {len(got)}"
+    for which, (want, have) in enumerate(zip(wanted, got, strict=True)):
+        if want.dtype.kind not in "iub" or have.dtype.kind not in "iub":
+            raise TypeError(
+                f"results must be integer codes or bit patterns, got {want.dtype} from {unit.golden} and {have.dtype}"
+            )
+        if want.shape != have.shape:
+            return f"result {which} should have the shape {want.shape} ({unit.golden}), decode() gave {have.shape}"
+        wrong = np.argwhere(want != have)
+        if len(wrong):
+            index = tuple(int(i) for i in wrong[0])
+            return (
+                f"result {which} at {list(index)} should be {want[index]} ({unit.golden}), the RTL gave {have[index]} "
+                f"({len(wrong)} of {want.size} values differ)"
+            )
+    return None
