@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from sim.errors import BadInput
 from sim.system import Device
 from workloads.formats import Format
@@ -32,13 +34,14 @@ def lower(ops: Iterable[Op], device: Device) -> list[Stage]:
     activations share what prepares them.
     """
     stages: list[Stage] = []
+    # What prepares one input has one m; k tells inputs apart. Array extents (m only) are not hashable and not needed.
     prepared: set[tuple[Any, ...]] = set()
     for op in ops:
         before, after = device.units[_unit(op, device)].unit.companions(op)
         if not isinstance(op, Linear):
             prepared.clear()
         for companion in before:
-            key = (companion.kind, *companion.extents().items())
+            key = (companion.kind, *(e for e in companion.extents().items() if isinstance(e[1], int)))
             if key not in prepared:
                 prepared.add(key)
                 _append(stages, companion, device)
@@ -68,7 +71,7 @@ def _writing(producer: Op, nbytes: Any) -> Op:
         elements = producer.m * producer.n
     else:
         raise BadInput(f"placement.fuse: nothing can be fused into {producer.kind} ops")
-    bits = -(-8 * nbytes // elements)
+    bits = int(np.min(8 * nbytes // elements))  # bytes are rounded up, so that the quotient is rounded down
     return replace(producer, output=Format(f"fused{bits}", bits, "uint"))
 
 

@@ -8,13 +8,14 @@ value; attention is priced from the sums that describe the batch. Scalar and arr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accel.base.extent import larger
 from accel.base.unit import AnalyticalUnit
 from sim.errors import Infeasible
 from sim.lowering import Stage, lower
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from workloads.model import Precision, Transformer
 
 BLOCK_TOKENS = 16  # tokens per KV-cache block; vLLM's default
+NEIGHBOURS = 64  # token counts that are priced together, in one array
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ class StepPricer:
     device: Device
     model: Transformer
     precision: Precision
-    _fixed: dict[int, int] = field(default_factory=dict, repr=False)
+    _fixed: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)
     _heads: dict[int, int] = field(default_factory=dict, repr=False)
-    _companions: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.kv_tokens < BLOCK_TOKENS:
@@ -110,29 +111,44 @@ class StepPricer:
     def _time(self, stages: Sequence[Stage]) -> int:
         return sum(time_stage(stage, self.device).ps for stage in stages)
 
-    def fixed_ps(self, tokens: int) -> int:
-        """Host, embedding and all blocks for ``tokens`` new tokens, attention left out."""
-        ps = self._fixed.get(tokens)
-        if ps is None:
-            before, attention, after = self.block_stages(tokens)
-            block = self._time(before) + self._time(after)
-            ps = self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * block
-            self._fixed[tokens] = ps
-            self._companions[tokens] = self._companion_ps(attention)
-        return ps
+    def fixed_ps(self, tokens: Any) -> Any:
+        """Host, embedding and all blocks for ``tokens`` new tokens (int or array), attention left out."""
+        before, _, after = self.block_stages(tokens)
+        block = self._time(before) + self._time(after)
+        return self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * block
 
-    def _companion_ps(self, attention: Stage) -> int:
+    def companion_ps(self, tokens: Any) -> Any:
         """Time of what is fused into attention; attention takes at least as long."""
-        return max((fused_ps(op, self.device.units[unit]) for op, unit in attention.fused), default=0)
+        _, attention, _ = self.block_stages(tokens)
+        longest = 0 * tokens
+        for op, unit in attention.fused:
+            longest = larger(longest, fused_ps(op, self.device.units[unit]))
+        return longest
+
+    def _price_around(self, value: int, prices: dict[int, Any], price: Callable[[Any], Any]) -> Any:
+        """``prices[value]``, after pricing its whole neighbourhood in one array call."""
+        values = np.arange(value - value % NEIGHBOURS, value - value % NEIGHBOURS + NEIGHBOURS, dtype=np.int64)
+        values = values[values > 0]
+        prices.update(zip(values.tolist(), price(values), strict=True))
+        return prices[value]
+
+    def _fixed_of(self, tokens: int) -> tuple[int, int]:
+        """(fixed_ps, companion_ps), memoised."""
+
+        def price(values: np.ndarray) -> Iterable[tuple[int, int]]:
+            return zip(self.fixed_ps(values).tolist(), self.companion_ps(values).tolist(), strict=True)
+
+        return self._fixed.get(tokens) or self._price_around(tokens, self._fixed, price)
 
     def head_ps(self, sequences: int) -> int:
         """Final norm and LM head for ``sequences`` rows; nothing where no row is sampled."""
         if not sequences:
             return 0
-        ps = self._heads.get(sequences)
-        if ps is None:
-            ps = self._heads[sequences] = self._time(self.head_stages(sequences))
-        return ps
+
+        def price(values: np.ndarray) -> list[int]:
+            return self._time(self.head_stages(values)).tolist()
+
+        return self._heads.get(sequences) or self._price_around(sequences, self._heads, price)
 
     @cached_property
     def _attention(self) -> Any:
@@ -162,19 +178,25 @@ class StepPricer:
     def step_ps(self, tokens: int, sequences: int, chunks: Sequence[tuple[int, int]], decodes: int, context: int) -> int:
         """One iteration: prefill ``chunks`` as (chunk, past) and ``decodes`` requests attending ``context`` tokens in all."""
         decode, prefill = self._attention
-        parts = [prefill(chunk, past) for chunk, past in chunks]
-        if decodes:
-            parts.append(decode(decodes, context))
-        fixed = self.fixed_ps(tokens)
-        attention = sum(parts) + max(self._companions[tokens] - parts[0], 0)
-        return fixed + self.blocks * attention + self.head_ps(sequences)
+        fixed, companion = self._fixed.get(tokens) or self._fixed_of(tokens)
+        attention = decode(decodes, context) if decodes else 0
+        first = attention
+        for position, (chunk, past) in enumerate(chunks):
+            ps = prefill(chunk, past)
+            attention += ps
+            if not position:
+                first = ps
+        if companion > first:
+            attention += companion - first
+        head = self._heads.get(sequences) or self.head_ps(sequences)
+        return fixed + self.blocks * attention + head
 
     def decode_run_ps(self, decodes: int, context: int, iterations: int) -> np.ndarray:
         """Durations (int64) of consecutive decode-only iterations, the context growing by ``decodes`` each."""
         decode, _ = self._attention
-        fixed = self.fixed_ps(decodes) + self.head_ps(decodes)
+        fixed, companion = self._fixed_of(decodes)
         attention = decode(decodes, context + decodes * np.arange(iterations, dtype=np.int64))
-        return fixed + self.blocks * np.maximum(attention, self._companions[decodes])
+        return fixed + self.head_ps(decodes) + self.blocks * np.maximum(attention, companion)
 
     # one step in detail (rtloom price)
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from memsys.base import Memory
 from pydantic import Field, model_validator
 
 from accel.base.quantity import Bytes, Hertz, Picoseconds
 from accel.base.spec import Spec, chosen_by_kind, lookup
 from accel.base.tech import Entry, Tech, available
 from accel.base.unit import Unit
+from memsys.base import Memory
 from sim.files import locate, override, parse_toml, validate
 from sim.placement import Placement
 

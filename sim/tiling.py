@@ -10,12 +10,13 @@ where compute is waves x block cycles, and the first slab and the last tiles are
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from accel.base.clock import bytes_to_ps, cycles_to_ps
-from accel.base.mapping import Mapping, blocks, ceil_div, operand_traffic
+from accel.base.extent import larger, smaller
+from accel.base.mapping import Mapping, ceil_div, operand_traffic
 from accel.base.unit import AnalyticalUnit, RtlUnit
 from sim.lowering import Stage
 from sim.system import Device, Slot
@@ -73,7 +74,7 @@ def traffic(op: Op, device: Device) -> tuple[Bytes, Bytes]:
 
 
 def time_stage(stage: Stage, device: Device) -> Timing:
-    """The time of ``stage`` on an otherwise idle device; ints or arrays like the op's extents (GEMMs on proved units: ints)."""
+    """The time of ``stage`` on an otherwise idle device; ints or arrays like the op's extents."""
     slot = device.units[stage.unit]
     op = slot.unit.fetched(stage.op)
     read, written = traffic(op, device)
@@ -88,7 +89,7 @@ def time_stage(stage: Stage, device: Device) -> Timing:
         ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, memory_ps)
         ps = ps + device.launch_overhead
     for companion, name in stage.fused:
-        ps = _longer(ps, fused_ps(companion, device.units[name]))
+        ps = larger(ps, fused_ps(companion, device.units[name]))
     return Timing(ps, compute_ps, memory_ps, read, written, mapping)
 
 
@@ -105,10 +106,6 @@ def _total(read: Bytes, written: Bytes) -> Bytes:
     return {m: read.get(m, 0) + written.get(m, 0) for m in {**read, **written}}
 
 
-def _longer(a: Any, b: Any) -> Any:
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else a + (b - a) * (b > a)
-
-
 def fused_ps(op: Op, slot: Slot) -> Any:
     """Compute time of a fused op, which overlaps its producer; an analytical vector pass adds none of its own."""
     if isinstance(slot.unit, AnalyticalUnit):
@@ -116,68 +113,71 @@ def fused_ps(op: Op, slot: Slot) -> Any:
     return cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
 
 
-def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: int) -> tuple[Any, Any, str]:
+def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: Any) -> tuple[Any, Any, str]:
     if not isinstance(op, Linear):
         compute_ps = fused_ps(op, slot)
-        return _longer(compute_ps, memory_ps), compute_ps, "own"
+        return larger(compute_ps, memory_ps), compute_ps, "own"
     fixed = device.placement.mapping
     copies = slot.count // device.cores
-    candidates = [fixed] if isinstance(fixed, Mapping) else list(_candidates(slot.unit.limits(op), copies))
-    best = None
+    candidates = [fixed] if isinstance(fixed, Mapping) else _candidates(slot.unit.limits(op), copies)
+    ps = best_compute = None
+    label = ""
     for block in candidates:
-        block = block.clipped(op)
-        share_cycles = _share_cycles(slot.unit, _key(op), block.m, block.n, copies)
-        compute_ps = cycles_to_ps(ceil_div(blocks(op, block), device.cores) * share_cycles, slot.clock)
-        edges = _first_slab(fetched, block, device) + _last_tiles(fetched, block, slot, device)
-        ps = edges + max(compute_ps, memory_ps)
-        if best is None or ps < best[0]:
-            best = (ps, compute_ps, block)
-    ps, compute_ps, block = best
-    label = f"{'fixed' if isinstance(fixed, Mapping) else 'search'} {block.m}x{block.n}x{block.k}"
-    return ps, compute_ps, label
+        rows, columns = smaller(block.m, op.m), smaller(block.n, op.n)
+        count = ceil_div(op.m, rows) * ceil_div(op.n, columns)
+        cycles = ceil_div(count, device.cores) * _share_cycles(slot.unit, op, rows, columns, copies)
+        compute_ps = cycles_to_ps(cycles, slot.clock)
+        edges = _first_slab(fetched, rows, columns, block.k, count, device)
+        edges = edges + _last_tiles(fetched, rows, columns, count, slot, device)
+        found = edges + larger(compute_ps, memory_ps)
+        if ps is None:
+            ps, best_compute, label = found, compute_ps, _block_label(rows, columns, block)
+        elif isinstance(found, int):
+            if found < ps:
+                ps, best_compute, label = found, compute_ps, _block_label(rows, columns, block)
+        else:
+            best_compute = best_compute + (compute_ps - best_compute) * (found < ps)
+            ps = smaller(ps, found)
+    return ps, best_compute, f"{'fixed' if isinstance(fixed, Mapping) else 'search'} {label}"
 
 
-def _candidates(limits: dict[str, int], copies: int):
+def _block_label(rows: Any, columns: Any, block: Mapping) -> str:
+    return f"{rows}x{columns}x{block.k}" if isinstance(rows, int) else ""
+
+
+def _candidates(limits: dict[str, int], copies: int) -> Iterator[Mapping]:
     """Blocks of 1, 2, 4, ... unit tiles in each direction, up to four tiles per copy and direction."""
     for up in range((4 * copies).bit_length()):
         for across in range((4 * copies).bit_length()):
             yield Mapping(m=limits["m"] << up, n=limits["n"] << across)
 
 
-def _key(op: Linear) -> tuple:
-    return op.k, op.weights, op.activations, op.output
-
-
-@cache
-def _share_cycles(unit: RtlUnit, key: tuple, m: int, n: int, copies: int) -> int:
-    """Cycles of an m x n block on ``copies`` copies of ``unit``: the best even split in rows and columns."""
-    k, weights, activations, output = key
+def _share_cycles(unit: RtlUnit, op: Linear, rows: Any, columns: Any, copies: int) -> Any:
+    """Cycles of a block on ``copies`` copies of ``unit``: the best even split in rows and columns."""
     best = None
-    for rows in (d for d in range(1, copies + 1) if copies % d == 0):
-        share = Linear(
-            m=ceil_div(m, rows), n=ceil_div(n, copies // rows), k=k, weights=weights, activations=activations, output=output
-        )
+    for split in (d for d in range(1, copies + 1) if copies % d == 0):
+        share = op.resized(m=ceil_div(rows, split), n=ceil_div(columns, copies // split))
         cycles = unit.cost(share).cycles
-        best = cycles if best is None else min(best, cycles)
+        best = cycles if best is None else smaller(best, cycles)
     return best
 
 
-def _first_slab(op: Linear, block: Mapping, device: Device) -> int:
+def _first_slab(op: Linear, rows: Any, columns: Any, depth: int, count: Any, device: Device) -> Any:
     """Time to load the first k-slab of the distinct operands of the first wave (multicast within the wave)."""
-    across = ceil_div(op.m, block.m)
-    wave = min(device.cores, blocks(op, block))
-    rows = min(op.m, min(across, wave) * block.m)
-    columns = min(op.n, ceil_div(wave, across) * block.n)
+    across = ceil_div(op.m, rows)
+    wave = smaller(device.cores, count)
+    all_rows = smaller(op.m, smaller(across, wave) * rows)
+    all_columns = smaller(op.n, ceil_div(wave, across) * columns)
+    depth = min(depth, op.k)
     place = device.placement
-    activations = bytes_to_ps(op.activations.nbytes(rows * block.k), device.memories[place.activations].bandwidth)
-    return activations + bytes_to_ps(op.weights.nbytes(columns * block.k), device.memories[place.weights].bandwidth)
+    activations = bytes_to_ps(op.activations.nbytes(all_rows * depth), device.memories[place.activations].bandwidth)
+    return activations + bytes_to_ps(op.weights.nbytes(all_columns * depth), device.memories[place.weights].bandwidth)
 
 
-def _last_tiles(op: Linear, block: Mapping, slot: Slot, device: Device) -> int:
+def _last_tiles(op: Linear, rows: Any, columns: Any, count: Any, slot: Slot, device: Device) -> Any:
     """Time to store the last tile of every copy that works in the last wave."""
     limits = slot.unit.limits(op)
-    last_wave = (blocks(op, block) - 1) % device.cores + 1
-    copies = slot.count // device.cores
-    tile = min(limits["m"], block.m) * min(limits["n"], block.n)
-    elements = min(last_wave * copies * tile, op.m * op.n)
+    last_wave = (count - 1) % device.cores + 1
+    tile = smaller(limits["m"], rows) * smaller(limits["n"], columns)
+    elements = smaller(last_wave * (slot.count // device.cores) * tile, op.m * op.n)
     return bytes_to_ps(op.output.nbytes(elements), device.memories[device.placement.activations].bandwidth)

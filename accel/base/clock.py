@@ -26,8 +26,13 @@ def _reduced(numerator: int, denominator: int) -> tuple[int, int]:
 
 
 def scale_up(amount, numerator: int, denominator: int):
-    """ceil(amount * numerator / denominator) for a non-negative int or int64 array; ``denominator`` below 2^46."""
+    """ceil(amount * numerator / denominator) for a non-negative int or int64 array; ``denominator`` below 2^46.
+
+    Raises OverflowError where a result of an array would not fit in int64.
+    """
     numerator, denominator = _reduced(numerator, denominator)
+    if not isinstance(amount, int) and amount.size and int(amount.max()) > (INT64 - 1) // numerator * denominator:
+        raise OverflowError(f"{amount.max()} * {numerator} / {denominator} does not fit in 63 bits (106 days of picoseconds)")
     whole, rest = amount // denominator, amount % denominator
     if isinstance(amount, int) or numerator * denominator < INT64:
         return whole * numerator + -(-(rest * numerator) // denominator)
