@@ -7,10 +7,13 @@ static rows from power x time. An event without an entry is an error, never zero
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from accel.base.clock import PS_PER_S
 from accel.base.tech import Entry
@@ -58,57 +61,64 @@ class Row:
 
 def stage_work(stage: Stage, device: Device) -> Work:
     """One execution of ``stage``: events of its units, fused ops included, and bytes at its memories."""
-    done = _op_work(((stage.op, stage.unit), *stage.fused), device)
+    done = op_work(((stage.op, stage.unit), *stage.fused), device)
     read, written = traffic(device.units[stage.unit].unit.fetched(stage.op), device)
-    for memory, count in read.items():
-        done.events[memory, "read_byte"] += int(count)
-    for memory, count in written.items():
-        done.events[memory, "write_byte"] += int(count)
+    for event, moved in (("read_byte", read), ("write_byte", written)):
+        for memory, count in moved.items():
+            done.events[memory, event] = done.events[memory, event] + count
     return done
 
 
-def _op_work(placed: Iterable[tuple[Op, str]], device: Device) -> Work:
+def op_work(placed: Iterable[tuple[Op, str]], device: Device) -> Work:
+    """Events and cycles of ops on units, by (op, unit); their bytes are their producers'."""
     done = Work()
     for op, name in placed:
         cost = device.units[name].unit.cost(op)
-        done.cycles[name] += int(cost.cycles)
+        done.cycles[name] = done.cycles[name] + cost.cycles
         for event, count in cost.events.items():
-            done.events[name, event] += int(count)
+            done.events[name, event] = done.events[name, event] + count
     return done
 
 
-def _sum(stages: Iterable[Stage], device: Device) -> Work:
+def _weighted(works: Iterable[Work], times: Iterable[int]) -> Work:
+    """The sum of ``works`` of array extents, entry i of every count taken ``times[i]`` times, in exact Python ints."""
+    weights = list(times)
     total = Work()
-    for stage in stages:
-        total.add(stage_work(stage, device))
+    for work in works:
+        for mine, theirs in ((total.events, work.events), (total.cycles, work.cycles)):
+            for key, counts in theirs.items():
+                each = counts.tolist() if isinstance(counts, np.ndarray) else [counts] * len(weights)
+                mine[key] += sum(map(operator.mul, each, weights))
     return total
 
 
 def tally_work(pricer: StepPricer, tally: Any) -> Work:
     """Everything that a `Tally` of the engine counts.
 
-    Ops that depend on the number of tokens are counted once per value; attention once from its sums, in which it is linear.
+    Ops that depend on the number of tokens are counted for all values in one array; attention once from its sums, in which it is
+    linear.
     """
     device, blocks = pricer.device, pricer.blocks
     total = Work()
-    attention = None
-    for tokens, iterations in tally.linear.items():
-        before, attention, after = pricer.block_stages(tokens)
-        total.add(_sum([*before, *after], device), blocks * iterations)
-        total.add(_op_work(attention.fused, device), blocks * iterations)
-        total.add(_sum(pricer.embed_stages(tokens), device), iterations)
-    for sequences, iterations in tally.head.items():
-        if sequences:
-            total.add(_sum(pricer.head_stages(sequences), device), iterations)
-    if attention is not None:
-        shape = pricer.model.attention_shape(pricer.precision) | {"output": attention.op.output}
-        for op in _attention_ops(tally, shape):
-            unit = device.placement.unit_of(op) or attention.unit
-            total.add(stage_work(Stage(op, unit), device), blocks)
+    if not tally.linear:
+        return total
+    tokens = np.array(list(tally.linear), dtype=np.int64)
+    before, attention, after = pricer.block_stages(tokens)
+    block = [*(stage_work(stage, device) for stage in (*before, *after)), op_work(attention.fused, device)]
+    total.add(_weighted(block, tally.linear.values()), blocks)
+    total.add(_weighted((stage_work(s, device) for s in pricer.embed_stages(tokens)), tally.linear.values()))
+    sampled = {rows: n for rows, n in tally.head.items() if rows}
+    heads = pricer.head_stages(np.array(list(sampled), dtype=np.int64))
+    total.add(_weighted((stage_work(s, device) for s in heads), sampled.values()))
+    shape = pricer.model.attention_shape(pricer.precision) | {"output": attention.op.output}
+    for op in attention_ops(tally, shape):
+        unit = device.placement.unit_of(op) or attention.unit
+        total.add(stage_work(Stage(op, unit), device), blocks)
     return total
 
 
-def _attention_ops(tally: Any, shape: dict[str, Any]) -> Iterable[Attention]:
+def attention_ops(tally: Any, shape: dict[str, Any]) -> Iterable[Attention]:
+    """All decode attention of a tally as one op, and all of its prefill attention as another."""
     if tally.decode_tokens:
         yield Attention.decode(tally.decode_tokens, tally.decode_context, **shape | {"role": "decode"})
     if tally.chunks:
