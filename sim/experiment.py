@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from accel.base.spec import Spec, chosen_by_kind
-from sim.errors import BadInput
+from sim.errors import BadInput, StorageError
 from sim.files import locate, override, parse_toml, validate
 from sim.policies.base import Policy
 from sim.system import Plan, System, load_device
@@ -116,6 +116,9 @@ def load_trace(source: TraceSource, seed: int, base: Path | None = None) -> Trac
         trace = Trace.read(path)
     except TraceError as error:
         raise BadInput(str(error)) from None
+    except OSError as error:
+        kind = BadInput if isinstance(error, FileNotFoundError | IsADirectoryError) else StorageError
+        raise kind(f"{path}: cannot read the trace: {error.strerror}") from None
     return trace if source.requests is None else trace.head(source.requests)
 
 

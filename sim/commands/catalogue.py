@@ -50,6 +50,11 @@ def _classes(found: dict[str, type[Spec]]) -> list[Row]:
     return [{"kind": kind, "summary": cls.summary(), "class": _label(cls), "proof": _proof(cls)} for kind, cls in found.items()]
 
 
+def _first(text: str) -> str:
+    """The first sentence of ``text``."""
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
 def _label(cls: type[Any]) -> str:
     return {"rtl": "RTL", "analytical": "analytical"}.get(getattr(cls, "proof_class", ""), "")
 
@@ -70,7 +75,7 @@ def _toml_files(folder: str) -> list[Row]:
     for name in shipped(folder):
         label, text = locate(name, folder, folder.rstrip("s"))
         data = parse_toml(text, label)
-        rows.append({"kind": name, "summary": str(data.get("about") or data.get("name", "")), "class": "", "proof": None})
+        rows.append({"kind": name, "summary": _first(str(data.get("about") or data.get("name", ""))), "class": "", "proof": None})
     return rows
 
 
@@ -92,7 +97,12 @@ def _technologies() -> list[Row]:
 
     loaded = {name: Tech.load(name) for name in available()}
     return [
-        {"kind": name, "summary": tech.about, "class": ", ".join(sorted({e.source_class for e in tech.entry})), "proof": None}
+        {
+            "kind": name,
+            "summary": _first(tech.about),
+            "class": ", ".join(sorted({e.source_class for e in tech.entry})),
+            "proof": None,
+        }
         for name, tech in loaded.items()
     ]
 

@@ -31,15 +31,14 @@ class _Line:
     ps: int = 0
     read: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
-    events: energy.Events = field(default_factory=Counter)
+    work: energy.Work = field(default_factory=energy.Work)
 
     def add(self, priced: PricedStage, device: Device) -> None:
         self.times += priced.times
         self.ps += priced.times * int(priced.timing.ps)
         for total, part in ((self.read, priced.timing.read), (self.written, priced.timing.written)):
             total.update({memory: priced.times * int(count) for memory, count in part.items()})
-        events = energy.stage_events(priced.stage, device)
-        self.events.update({key: priced.times * count for key, count in events.items()})
+        self.work.add(energy.stage_work(priced.stage, device), priced.times)
 
 
 def main(
@@ -97,15 +96,14 @@ def price(pricer: StepPricer, chunks: list[tuple[int, int]], batch: int, context
     device = pricer.device
     lines: dict[tuple, _Line] = {}
     bound_ps: Counter[str] = Counter({"latency": device.host_overhead})
-    events: energy.Events = Counter()
+    work = energy.Work()
     for priced in pricer.step(prefill=chunks, decodes=batch, context=batch * context):
         lines.setdefault(_key(priced), _Line(priced)).add(priced, device)
         bound_ps[priced.timing.bound] += priced.times * int(priced.timing.ps)
     for line in lines.values():
-        events.update(line.events)
+        work.add(line.work)
     total_ps = device.host_overhead + sum(line.ps for line in lines.values())
-    ledger = energy.ledger(device, events, total_ps)
-    joules = {(row.component, row.event): row.joules_per_event for row in ledger}
+    ledger = energy.ledger(device, work.events, total_ps)
     static = sum(row.joules for row in ledger if row.event == "static")
     return {
         "latency_ms": total_ps / PS_PER_MS,
@@ -118,7 +116,7 @@ def price(pricer: StepPricer, chunks: list[tuple[int, int]], batch: int, context
         "bytes": _bytes(lines.values()),
         "weight_bytes": pricer.weight_bytes,
         "kv_cache_tokens": pricer.kv_tokens,
-        "ops": [_row(line, total_ps, device, joules) for line in lines.values()],
+        "ops": [_row(line, total_ps, device) for line in lines.values()],
         "units": [
             {"name": name, "kind": slot.unit.kind(), "count": slot.count, "class": slot.unit.proof_class}
             | proof.status(slot.unit)
@@ -146,7 +144,7 @@ def _bytes(lines: Any) -> dict[str, dict[str, int]]:
     return total
 
 
-def _row(line: _Line, total_ps: int, device: Device, joules: dict[tuple[str, str], float]) -> dict[str, Any]:
+def _row(line: _Line, total_ps: int, device: Device) -> dict[str, Any]:
     stage, timing = line.first.stage, line.first.timing
     unit = device.units[stage.unit].unit
     return {
@@ -162,7 +160,7 @@ def _row(line: _Line, total_ps: int, device: Device, joules: dict[tuple[str, str
         "bound": timing.bound,
         "read_bytes": line.read.total(),
         "write_bytes": line.written.total(),
-        "energy_j": sum(count * joules[key] for key, count in line.events.items() if count),
+        "energy_j": energy.total(energy.ledger(device, line.work.events, 0)),
         "mapping": timing.mapping,
     }
 

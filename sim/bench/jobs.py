@@ -1,0 +1,141 @@
+"""The jobs that `rtloom bench` measures, each played in a process of its own: ``python -m sim.bench.jobs JOB [TRACE]``.
+
+A job is a function that imports what it needs, and returns the work to be timed. It prints its CPU-seconds (children included)
+and its peak memory as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+Work = Callable[[], object]
+CONVERSATION = "azure_conversation"
+RATE = 4.0  # requests per second
+
+
+def serve(requests: int) -> Work:
+    """Generate a trace and serve it on one A100."""
+    import simpy  # noqa: F401 - its import is not part of the work
+
+    import sim.simulate
+    import workloads.generator  # noqa: F401 - loaded by load_trace
+    from sim.experiment import TraceSource, load_model, load_trace
+    from sim.policies.chunked_prefill import ChunkedPrefill
+    from sim.system import System, load_device
+
+    def work() -> object:
+        system = System(device=load_device("a100_80gb"))
+        source = TraceSource(profile=CONVERSATION, requests=requests, rate=RATE, arrivals="poisson")
+        trace = load_trace(source, seed=0)
+        policy = ChunkedPrefill(max_batched_tokens=512)
+        return sim.simulate.simulate(system, load_model("llama-2-7b"), trace, policy, overlong="clip")
+
+    return work
+
+
+def azure(path: str) -> Work:
+    """Read the Azure conversation trace and serve it on four A100s."""
+    import simpy  # noqa: F401 - its import is not part of the work
+
+    import sim.simulate
+    from sim.experiment import load_model
+    from sim.policies.chunked_prefill import ChunkedPrefill
+    from sim.system import Plan, System, load_device
+    from workloads.readers import read_trace
+
+    def work() -> object:
+        system = System(device=load_device("a100_80gb"), plan=Plan(replicas=4))
+        return sim.simulate.simulate(
+            system, load_model("llama-2-7b"), read_trace(path), ChunkedPrefill(max_batched_tokens=512), overlong="clip"
+        )
+
+    return work
+
+
+def cost() -> Work:
+    """Price random GEMM shapes in one array call."""
+    import numpy as np
+
+    from accel.base.spec import discover
+    from accel.base.unit import Unit
+    from workloads.formats import FORMATS
+    from workloads.ops import Linear
+
+    unit = discover("accel", Unit)["lut_tensor_core"]()
+    rng = np.random.default_rng(0)
+    m, n, k = (rng.integers(1, 1 << 14, 1_000_000) for _ in range(3))
+
+    def work() -> object:
+        return unit.cost(Linear(m=m, n=n, k=k, weights=FORMATS["uint2"], activations=FORMATS["int8"]))
+
+    return work
+
+
+def conformance() -> Work:
+    """Export the default LUT core from an empty cache, build it for Icarus, and prove its examples: hundreds of invocations."""
+    import os
+
+    import torch  # noqa: F401 - its import is not part of the work
+
+    from accel.base import conformance
+    from accel.base.spec import discover
+    from accel.base.unit import RtlUnit
+
+    cls = discover("accel", RtlUnit)["lut_tensor_core"]
+    cases = [(unit, op) for unit, op in cls.examples() if unit == cls()]
+
+    def work() -> object:
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["RTLOOM_CACHE"] = cache
+            report = conformance.conform(cases, simulator="icarus", artifacts=None)
+        report.assert_passed()
+        return report
+
+    return work
+
+
+JOBS: dict[str, Callable[..., Work]] = {
+    "serve_5k": lambda: serve(5_000),
+    "serve_10k": lambda: serve(10_000),
+    "serve_1m": lambda: serve(1_000_000),
+    "azure_4rep": azure,
+    "cost_1m_shapes": cost,
+    "conformance": conformance,
+}
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def peak_mb() -> float:
+    """Most resident memory of this process in MB.
+
+    Linux counts a parent's memory in a child's ``ru_maxrss``, but not in its VmHWM.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if line is not None:
+            return int(line.split()[1]) * 1024 / 1e6
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / 1e6
+
+
+def main(name: str, *arguments: str) -> None:
+    """Play one job and print what it took."""
+    work = JOBS[name](*arguments)
+    before = cpu_seconds()
+    work()
+    print(json.dumps({"cpu_s": cpu_seconds() - before, "peak_mb": peak_mb()}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

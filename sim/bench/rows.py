@@ -1,0 +1,36 @@
+"""The rows of `rtloom bench`: names, units and goals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. ``job`` is measured ``repeats`` times, and the median of its ``field`` is taken."""
+
+    name: str
+    job: str
+    field: str
+    unit: str
+    goal: float
+    about: str
+    better: str = "lower"
+
+
+SERVE_5K = "5,000 requests, Azure conversation lengths, Poisson 4/s, Llama-2-7B on one A100, chunked prefill 512"
+AZURE = "the whole Azure conversation trace (one hour) on 4 replicas"
+SERVE_1M = "1,000,000 requests generated as those of serve_5k"
+
+ROWS = (
+    Row("serve_5k_cpu_s", "serve_5k", "cpu_s", "s", 0.4, SERVE_5K),
+    Row("serve_5k_peak_mb", "serve_5k", "peak_mb", "MB", 250, SERVE_5K),
+    Row("azure_4rep_cpu_s", "azure_4rep", "cpu_s", "s", 2.5, AZURE),
+    Row("serve_1m_cpu_s", "serve_1m", "cpu_s", "s", 90, SERVE_1M),
+    Row("serve_1m_peak_mb", "serve_1m", "peak_mb", "MB", 1000, SERVE_1M),
+    Row("growth_10k_to_1m", "growth", "ratio", "", 1.2, "CPU time per request at 1,000,000 requests over that at 10,000"),
+    Row("cost_1m_shapes_s", "cost_1m_shapes", "cpu_s", "s", 1, "cost of 1,000,000 shapes on the LUT tensor core"),
+    Row("help_cpu_s", "help", "cpu_s", "s", 0.5, "rtloom --help, imports included"),
+    Row("conformance_cpu_s", "conformance", "cpu_s", "s", 5, "one parameter set of the LUT core on Icarus, many cases"),
+)
+REPEATS = {"serve_5k": 5, "serve_10k": 3, "azure_4rep": 3, "serve_1m": 1, "cost_1m_shapes": 5, "help": 7, "conformance": 3}

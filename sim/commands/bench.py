@@ -1,0 +1,28 @@
+"""`rtloom bench`: what the tool itself costs, beside its goals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sim.bench.measure import machine, measure
+from sim.bench.rows import ROWS
+from sim.commands.catalogue import named
+from sim.commands.emit import emit
+from sim.commands.output import log, progress, table
+
+
+def main(*, name: str | None, trace: Path | None, out: Path | None, json: bool) -> None:
+    """Measure one row or all; name the machine."""
+    rows = ROWS if name is None else (named(name, {row.name: row for row in ROWS}, "row"),)
+    with progress(len(rows)) as shown:
+        order = [row.name for row in rows]
+        results = measure(rows, trace, lambda row: shown(row, order.index(row)), log)
+    on = machine()
+    about = {row.name: row.about for row in ROWS}
+    cells = [
+        [r["name"], r["value"], r["unit"], r["goal"], "met" if r["value"] <= r["goal"] else "missed", about[r["name"]]]
+        for r in results
+    ]
+    where = f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}, {on['python']}"
+    text = f"{where}\n\n{table(cells, ('name', 'value', 'unit', 'goal', 'verdict', 'what'))}"
+    emit("bench", {"machine": on, "results": results}, text, json, out)
