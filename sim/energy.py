@@ -80,7 +80,7 @@ def op_work(placed: Iterable[tuple[Op, str]], device: Device) -> Work:
     return done
 
 
-def _weighted(works: Iterable[Work], times: Iterable[int]) -> Work:
+def weighted(works: Iterable[Work], times: Iterable[int]) -> Work:
     """The sum of ``works`` of array extents, entry i of every count taken ``times[i]`` times, in exact Python ints."""
     weights = list(times)
     total = Work()
@@ -105,11 +105,11 @@ def tally_work(pricer: StepPricer, tally: Any) -> Work:
     tokens = np.array(list(tally.linear), dtype=np.int64)
     before, attention, after = pricer.block_stages(tokens)
     block = [*(stage_work(stage, device) for stage in (*before, *after)), op_work(attention.fused, device)]
-    total.add(_weighted(block, tally.linear.values()), blocks)
-    total.add(_weighted((stage_work(s, device) for s in pricer.embed_stages(tokens)), tally.linear.values()))
+    total.add(weighted(block, tally.linear.values()), blocks)
+    total.add(weighted((stage_work(s, device) for s in pricer.embed_stages(tokens)), tally.linear.values()))
     sampled = {rows: n for rows, n in tally.head.items() if rows}
     heads = pricer.head_stages(np.array(list(sampled), dtype=np.int64))
-    total.add(_weighted((stage_work(s, device) for s in heads), sampled.values()))
+    total.add(weighted((stage_work(s, device) for s in heads), sampled.values()))
     shape = pricer.model.attention_shape(pricer.precision) | {"output": attention.op.output}
     for op in attention_ops(tally, shape):
         unit = device.placement.unit_of(op) or attention.unit

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from accel.base.clock import PS_PER_MS
 from sim import energy
 from sim.lowering import Stage
+from sim.system import Device
 from sim.tiling import time_stage
 
 if TYPE_CHECKING:
     from sim.base import Tally
     from sim.pricing import StepPricer
+
+Key = tuple[str, str, str]  # op kind, role, unit
 
 
 @dataclass
@@ -25,78 +30,70 @@ class _Total:
     ps: int = 0
     work: energy.Work = field(default_factory=energy.Work)
 
-    def add(self, stage: Stage, times: int, ps: int, device: Any) -> None:
-        self.times += times
-        self.ps += times * ps
-        self.work.add(energy.stage_work(stage, device), times)
-
 
 def op_totals(pricer: StepPricer, tallies: Sequence[Tally]) -> list[dict[str, Any]]:
     """One row per op and unit: executions, time, bytes and energy, summed over replicas. Their times add up to the busy time.
 
-    Ops are priced once per number of tokens, as the run itself did. Attention has the time that the others leave, since its price
-    follows each batch; its two kinds share one row for the time, by their bytes of KV cache where there are both.
+    ``tallies`` are those of a run that served something. Ops are priced for all numbers of tokens in one array, as the run did.
+    Attention has the time that the others leave, since its price follows each batch; its two kinds, where there are both, share
+    it by their bytes of KV cache.
     """
     device, blocks = pricer.device, pricer.blocks
     linear, heads = Counter[int](), Counter[int]()
     for tally in tallies:
         linear.update(tally.linear)
-        heads.update(tally.head)
-    totals: dict[tuple[str, str, str], _Total] = {}
-
-    def add(stages: Sequence[Stage], times: int) -> None:
-        for stage in stages:
-            total = totals.setdefault(_key(stage), _Total())
-            total.add(stage, times, int(time_stage(stage, device).ps), device)
-
-    attention = None
-    fused = energy.Work()
-    for tokens, iterations in linear.items():
-        before, attention, after = pricer.block_stages(tokens)
-        add([*before, *after], blocks * iterations)
-        fused.add(energy.op_work(attention.fused, device), blocks * iterations)
-        add(pricer.embed_stages(tokens), iterations)
-    for sequences, iterations in heads.items():
-        if sequences:
-            add(pricer.head_stages(sequences), iterations)
-    host_ps = device.host_overhead * linear.total()
-    rest_ps = sum(t.busy_ps for t in tallies) - host_ps - sum(total.ps for total in totals.values())
-    if attention is not None:
-        _add_attention(totals, pricer, tallies, attention, rest_ps)
-    rows = [
-        {"op": "host", "role": "overhead", "unit": "host", "times": linear.total(), "time_ms": host_ps / PS_PER_MS} | _NOTHING
-    ]
-    return rows + [_row(key, total, device) for key, total in totals.items()]
+        heads.update({rows: n for rows, n in tally.head.items() if rows})
+    totals: dict[Key, _Total] = {}
+    tokens = np.array(list(linear), dtype=np.int64)
+    before, attention, after = pricer.block_stages(tokens)
+    _add(totals, pricer.embed_stages(tokens), linear, 1, device)
+    _add(totals, before, linear, blocks, device)
+    place = len(totals)
+    _add(totals, after, linear, blocks, device)
+    _add(totals, pricer.head_stages(np.array(list(heads), dtype=np.int64)), heads, 1, device)
+    host = _Total(linear.total(), device.host_overhead * linear.total())
+    rest_ps = sum(tally.busy_ps for tally in tallies) - host.ps - sum(total.ps for total in totals.values())
+    attended = _attention(pricer, tallies, attention, rest_ps)
+    next(iter(attended.values())).work.add(energy.weighted([energy.op_work(attention.fused, device)], linear.values()), blocks)
+    ordered = list(totals.items())
+    ordered[place:place] = attended.items()
+    return [_row(key, total, device) for key, total in [(("host", "overhead", "host"), host), *ordered]]
 
 
-_NOTHING = {"read_bytes": 0, "write_bytes": 0, "energy_j": 0.0}
+def _add(totals: dict[Key, _Total], stages: Sequence[Stage], counts: Mapping[int, int], times: int, device: Device) -> None:
+    """Count stages whose extents are arrays, entry i of them executed ``times`` x the i-th of ``counts``."""
+    weights = list(counts.values())
+    for stage in stages:
+        total = totals.setdefault(_key(stage), _Total())
+        each = np.broadcast_to(time_stage(stage, device).ps, len(weights)).tolist()
+        total.times += times * sum(weights)
+        total.ps += times * sum(ps * n for ps, n in zip(each, weights, strict=True))
+        total.work.add(energy.weighted([energy.stage_work(stage, device)], weights), times)
 
 
-def _add_attention(totals: dict, pricer: StepPricer, tallies: Sequence[Tally], attention: Stage, rest_ps: int) -> _Total:
-    """Rows of attention; returns the first of them."""
-    device, blocks = pricer.device, pricer.blocks
-    shape = pricer.model.attention_shape(pricer.precision) | {"output": attention.op.output}
+def _attention(pricer: StepPricer, tallies: Sequence[Tally], lowered: Stage, rest_ps: int) -> dict[Key, _Total]:
+    """Attention of a whole run, which takes ``rest_ps``."""
+    shape = pricer.model.attention_shape(pricer.precision) | {"output": lowered.op.output}
     ops = [op for tally in tallies for op in energy.attention_ops(tally, shape)]
     moved = sum(op.kv_bytes for op in ops)
-    rows = []
+    totals: dict[Key, _Total] = {}
     given = 0
-    for i, op in enumerate(ops):
-        stage = Stage(op, pricer.device.placement.unit_of(op) or attention.unit)
+    for number, op in enumerate(ops, 1):
+        stage = Stage(op, pricer.device.placement.unit_of(op) or lowered.unit)
         total = totals.setdefault(_key(stage), _Total())
-        rows.append(total)
-        total.times += blocks * op.requests
-        total.work.add(energy.stage_work(stage, device), blocks)
-        share = rest_ps - given if i == len(ops) - 1 else rest_ps * op.kv_bytes // moved
-        total.ps += share
+        share = rest_ps - given if number == len(ops) else rest_ps * op.kv_bytes // moved
         given += share
-    return rows[0]
+        total.times += pricer.blocks * op.requests
+        total.ps += share
+        total.work.add(energy.stage_work(stage, pricer.device), pricer.blocks)
+    return totals
 
 
-def _key(stage: Stage) -> tuple[str, str, str]:
+def _key(stage: Stage) -> Key:
     return stage.op.kind, stage.op.role or getattr(stage.op, "function", ""), stage.unit
 
 
-def _row(key: tuple[str, str, str], total: _Total, device: Any) -> dict[str, Any]:
+def _row(key: Key, total: _Total, device: Device) -> dict[str, Any]:
     events = total.work.events
     return {
         "op": key[0],
