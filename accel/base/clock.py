@@ -31,7 +31,7 @@ def scale_up(amount, numerator: int, denominator: int):
     Raises OverflowError where a result of an array would not fit in int64.
     """
     numerator, denominator = _reduced(numerator, denominator)
-    if not isinstance(amount, int) and amount.size and int(amount.max()) > (INT64 - 1) // numerator * denominator:
+    if numerator and not isinstance(amount, int) and amount.size and int(amount.max()) > (INT64 - 1) // numerator * denominator:
         raise OverflowError(f"{amount.max()} * {numerator} / {denominator} does not fit in 63 bits (106 days of picoseconds)")
     whole, rest = amount // denominator, amount % denominator
     if isinstance(amount, int) or numerator * denominator < INT64:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.base.clock import bytes_to_ps, cycles_to_ps
+from accel.base.clock import bytes_to_ps, cycles_to_ps, scale_up
 
 
 @given(st.integers(0, 10**15), st.integers(10**6, 10**10))
@@ -36,6 +36,11 @@ def test_the_product_with_a_terahertz_does_not_overflow():
 def test_a_result_beyond_int64_is_refused():
     with pytest.raises(OverflowError, match="does not fit in 63 bits"):
         cycles_to_ps(np.array([1, 10**15], dtype=np.int64), 10**8)
+
+
+def test_a_share_of_nothing_is_nothing():
+    assert scale_up(7, 0, 1000) == 0
+    assert scale_up(np.array([0, 7, 10**15]), 0, 1000).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("hertz", "ps"), [(1_410_000_000, 710), (10**9, 1000), (3 * 10**9, 334)])
