@@ -18,7 +18,7 @@ Words, first field in the lowest bits; a segment has G = ceil(k / (S K)) groups,
 Timing, with P = W G planes per segment and m rows in use: the planes of all segments follow one another without a bubble, and
 the results of one segment leave while the next computes:
 
-    cycles between segments I = max(P, m + 1)        cycles of a run of S segments = 1 + 1 + P + m + (S - 1) I
+    cycles between segments I = max(P, m + 2)        cycles of a run of S segments = 2 + P + 1 + m + (S - 1) I
 
 Source: LUT Tensor Core, ISCA'25 (arXiv 2408.06003). Here every entry is exact (10 bits for INT8 and K = 4; the paper rounds the
 tables of floating-point activations to 8), accumulators are INT32, and tables are doubled from plane to plane in place of a
@@ -39,7 +39,7 @@ from accel.base.mapping import ceil_div
 from accel.base.quantity import Hertz
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
-from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, DRAIN_TURNAROUND, FILL, RUN_BITS, longest_segment
+from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, DRAIN_TURNAROUND, FILL, FINISH, RUN_BITS, longest_segment
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear, Op, Pointwise, TablePrecompute
 
@@ -113,7 +113,7 @@ class LutTensorCore(RtlUnit):
         rows_groups = segments * groups * tile.m
         all_planes = segments * planes
         return Cost(
-            latency=FILL + planes + tile.m + (segments - 1) * between,
+            latency=FILL + planes + FINISH + tile.m + (segments - 1) * between,
             interval=segments * between,
             events={
                 "table_load": rows_groups,  # tables of 2^(K-1) entries

@@ -1,14 +1,15 @@
-"""The RTL of the LUT tensor core: two pipeline stages, a drain buffer, and three down-counters.
+"""The RTL of the LUT tensor core: three pipeline stages, a drain buffer, and three down-counters.
 
-Stage 1 registers a plane word and, before plane 0, the tables of the group. Stage 2 looks up, negates, adds. The table
-registers double (shift left by one) from plane to plane, so the plane's weight 2^b costs rows x 2^(K-1) shifts by one instead
-of a shifter behind each of the rows x columns multiplexers. The adder of the last plane of a segment writes the drain buffer
-too, which is sent row by row while the next segment computes.
+Stage 1 registers a plane word and, before plane 0, the tables of the group. Stage 2 looks up, and adds to or subtracts from the
+low bits of the accumulators, as many as an entry has. Stage 3 steps their high bits up or down by the carry, so that no carry
+crosses INT32 in one cycle; for a segment's last plane it also writes the drain buffer, which leaves row by row while the next
+segment computes. The table registers double (shift left by one) from plane to plane: the plane's weight 2^b costs
+rows x 2^(K-1) shifts by one instead of a shifter behind each of the rows x columns multiplexers.
 
 Stalls are decided by registers alone. Stage 2 fires when both of its operands are there, except that the last plane of a
-segment waits while the drain buffer is not yet empty; an input is ready when its register is empty or is used up in this
-cycle. No `ready` of an input depends on the `ready` of an output or on any `valid` of its own cycle. The price: a refill of the
-drain buffer starts one cycle after its last row has left (`timing.DRAIN_TURNAROUND`).
+segment waits while the drain buffer is in use. An input is ready when its register is empty or is used up in this cycle. No
+`ready` of an input depends on the `ready` of an output, nor on a `valid` of its own cycle. The price: the drain buffer is
+refilled two cycles after its last row has left (`timing.DRAIN_TURNAROUND`).
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class Core(wiring.Component):
         unit = self.unit
         rows, columns = range(unit.rows), range(unit.columns)
 
-        # Control: what the next plane is, in counters that run down to zero.
+        # Control: what the plane in stage 2 is. Counters run down to zero; that they are there is a register, not a comparison,
+        # because everything waits for `fire`.
         idle = Signal(init=1)
         running = Signal()  # planes of the run are still to come
         new = self.config.payload
@@ -80,19 +82,17 @@ class Core(wiring.Component):
         planes, plane = Signal.like(new.planes), Signal.like(new.planes)
         groups, group = Signal.like(new.groups), Signal.like(new.groups)
         segment = Signal.like(new.segments)
-        first_plane = Signal()
-        first_group = Signal()
-        last_plane = plane == 0
-        last_of_segment = Signal()
-        last_of_run = Signal()
-        m.d.comb += last_of_segment.eq(last_plane & (group == 0))
-        m.d.comb += last_of_run.eq(last_of_segment & (segment == 0))
-
-        table_full, weight_full, drain_full = Signal(), Signal(), Signal()
-        fire = Signal()
-        m.d.comb += fire.eq(table_full & weight_full & ~(last_of_segment & drain_full))
-
-        m.d.comb += self.config.ready.eq(idle)
+        one_group, last_group, last_segment = Signal(), Signal(), Signal()
+        first_plane, first_group = Signal(), Signal()
+        last_plane, last_of_segment, last_of_run = Signal(), Signal(), Signal()
+        table_full, weight_full, drain_used, fire = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_plane.eq(plane == 0),
+            last_of_segment.eq(last_plane & last_group),
+            last_of_run.eq(last_of_segment & last_segment),
+            fire.eq(table_full & weight_full & ~(last_of_segment & drain_used)),
+            self.config.ready.eq(idle),
+        ]
         with m.If(self.config.valid & idle):
             m.d.sync += [
                 idle.eq(0),
@@ -102,15 +102,17 @@ class Core(wiring.Component):
                 last_row_number.eq(new.rows - 1),
                 Cat(planes, groups).eq(Cat(new.planes, new.groups)),
                 Cat(plane, group, segment).eq(Cat(new.planes, new.groups, new.segments)),
-                first_plane.eq(1),
-                first_group.eq(1),
+                Cat(one_group, last_group).eq((new.groups == 0).replicate(2)),
+                last_segment.eq(new.segments == 0),
+                Cat(first_plane, first_group).eq(0b11),
             ]
         with m.If(fire):
             m.d.sync += [plane.eq(plane - 1), first_plane.eq(last_plane)]
             with m.If(last_plane):
-                m.d.sync += [plane.eq(planes), group.eq(group - 1), first_group.eq(last_of_segment)]
+                m.d.sync += [plane.eq(planes), group.eq(group - 1), last_group.eq(group == 1), first_group.eq(last_group)]
             with m.If(last_of_segment):
-                m.d.sync += [group.eq(groups), segment.eq(segment - 1)]
+                m.d.sync += [drain_used.eq(1), group.eq(groups), last_group.eq(one_group)]
+                m.d.sync += [segment.eq(segment - 1), last_segment.eq(segment == 1)]
             with m.If(last_of_run):
                 m.d.sync += running.eq(0)
 
@@ -134,55 +136,52 @@ class Core(wiring.Component):
             with m.If(load_column[c]):
                 m.d.sync += weight[c].eq(self.weights.payload[c])
 
-        # Stage 2: table row r feeds the multiplexers of all columns, plane word c those of all rows.
-        load_row, shift_row, fire_row, sum_row, drain_row = (Signal(unit.rows) for _ in range(5))
+        # Stages 2 and 3: table row r feeds the multiplexers of all columns, plane word c those of all rows.
+        first, first_high, last_high, run_ends = Signal(), Signal(), Signal(), Signal()
+        load_row, shift_row, fire_row, sum_row, high_row, drain_row = (Signal(unit.rows) for _ in range(6))
         m.d.comb += [
+            first.eq(first_plane & first_group),
             load_row.eq(Mux(load_table, row_used, 0)),
             shift_row.eq(Mux(fire & ~last_plane, row_used, 0)),
             fire_row.eq(Mux(fire, row_used, 0)),
             sum_row.eq(Mux(fire & first_plane, row_used, 0)),
-            drain_row.eq(Mux(fire & last_of_segment, row_used, 0)),
+            drain_row.eq(Mux(last_high, row_used, 0)),
         ]
-        first = Signal()
-        m.d.comb += first.eq(first_plane & first_group)
+        m.d.sync += [
+            high_row.eq(fire_row),
+            first_high.eq(first),
+            last_high.eq(fire & last_of_segment),
+            run_ends.eq(last_of_run),
+        ]
         drain = []
         for r in rows:
             table = self._table(m, r, load_row[r], shift_row[r])
-            total = Signal(ACCUMULATOR_BITS, name=f"total_{r}", reset_less=True)
-            total_next = Mux(first_group, 0, total) + table[0]  # -T[0] is the sum of the group's activations
-            total_drain = Signal(ACCUMULATOR_BITS, name=f"total_drain_{r}")
-            # The sum is final after plane 0 of the last group, which with one plane is the plane that drains.
-            m.d.comb += total_drain.eq(Mux(first_plane, total_next, total))
-            sum_drain = Signal(ACCUMULATOR_BITS, name=f"sum_drain_{r}", reset_less=True)
-            row_drain = [Signal(ACCUMULATOR_BITS, name=f"drain_{r}_{c}", reset_less=True) for c in columns]
-            drain.append(Cat(*row_drain, sum_drain))
+            total, total_drain = (Signal(ACCUMULATOR_BITS, name=f"{name}_{r}", reset_less=True) for name in ("sum", "sum_drain"))
             with m.If(sum_row[r]):
-                m.d.sync += total.eq(total_next)
+                m.d.sync += total.eq(Mux(first_group, 0, total) + table[0])  # -T[0] is the sum of the group's activations
             with m.If(drain_row[r]):
-                m.d.sync += sum_drain.eq(total_drain)
+                m.d.sync += total_drain.eq(total)
+            cells = []
             for c in columns:
-                accumulator = Signal(ACCUMULATOR_BITS, name=f"accumulator_{r}_{c}", reset_less=True)
-                result = Signal(ACCUMULATOR_BITS, name=f"result_{r}_{c}")
-                entry = Array(table)[weight[c].index]
-                m.d.comb += result.eq(_add_or_subtract(Mux(first, 0, accumulator), entry, weight[c].negate))
-                with m.If(fire_row[r] & column_used[c]):
-                    m.d.sync += accumulator.eq(result)
-                with m.If(drain_row[r] & column_used[c]):
-                    m.d.sync += row_drain[c].eq(result)
+                entry, negate, used = Array(table)[weight[c].index], weight[c].negate, column_used[c]
+                low, carry, sign = self._low_half(m, f"{r}_{c}", fire_row[r] & used, first, entry, negate)
+                high = self._high_half(m, f"{r}_{c}", high_row[r] & used, first_high, carry, sign)
+                cell = Signal(ACCUMULATOR_BITS, name=f"drain_{r}_{c}", reset_less=True)
+                with m.If(drain_row[r] & used):
+                    m.d.sync += cell.eq(Cat(low, high))
+                cells.append(cell)
+            drain.append(Cat(*cells, total_drain))
 
         # Drain: one row per word.
+        drain_full, ends = Signal(), Signal()
         row = Signal(range(max(unit.rows, 2)))
-        last_drain = Signal()
-        m.d.comb += [
-            self.results.valid.eq(drain_full),
-            self.results.payload.eq(Array(drain)[row]),
-        ]
-        with m.If(fire & last_of_segment):
-            m.d.sync += [drain_full.eq(1), row.eq(0), last_drain.eq(last_of_run)]
+        m.d.comb += [self.results.valid.eq(drain_full), self.results.payload.eq(Array(drain)[row])]
+        with m.If(last_high):
+            m.d.sync += [drain_full.eq(1), row.eq(0), ends.eq(run_ends)]
         with m.If(drain_full & self.results.ready):
             m.d.sync += row.eq(row + 1)
             with m.If(row == last_row_number):
-                m.d.sync += [drain_full.eq(0), idle.eq(last_drain)]
+                m.d.sync += [drain_full.eq(0), drain_used.eq(0), idle.eq(ends)]
 
         columns_used = _ones(column_used)
         m.d.comb += [
@@ -198,8 +197,9 @@ class Core(wiring.Component):
 
     def _table(self, m, r, load, shift):
         """Table registers of row ``r``: loaded for plane 0, doubled for each further plane."""
-        bits = entry_bits(self.unit.group) + self.unit.weight_bits - 1
-        table = [Signal(signed(bits), name=f"table_{r}_{i}", reset_less=True) for i in range(entries(self.unit.group))]
+        table = [
+            Signal(signed(self._low_bits + 1), name=f"table_{r}_{i}", reset_less=True) for i in range(entries(self.unit.group))
+        ]
         for i, entry in enumerate(table):
             with m.If(load):
                 m.d.sync += entry.eq(self.tables.payload[r][i].as_signed())
@@ -207,11 +207,33 @@ class Core(wiring.Component):
                 m.d.sync += entry.eq(entry << 1)
         return table
 
+    @property
+    def _low_bits(self) -> int:
+        """Bits of a table register but for its sign: what stage 2 adds."""
+        return entry_bits(self.unit.group) + self.unit.weight_bits - 2
 
-def _add_or_subtract(value, entry, negate):
-    """value + entry, or value - entry: one adder whose carry-in completes the two's complement."""
-    inverted = entry ^ negate.replicate(len(entry)).as_signed()
-    return (Cat(1, value).as_signed() + Cat(negate, inverted).as_signed())[1:]
+    def _low_half(self, m, name, enable, first, entry, negate):
+        """Stage 2 of one cell: low + entry or low - entry by one adder, whose carry-in completes the two's complement.
+
+        Returns three registers: the sum, its carry, and the sign of what was added. high + carry - sign is left to stage 3.
+        """
+        low = Signal(self._low_bits, name=f"low_{name}", reset_less=True)
+        carry, sign = (Signal(name=f"{part}_{name}", reset_less=True) for part in ("carry", "sign"))
+        added = entry.as_unsigned() ^ negate.replicate(self._low_bits + 1)
+        with m.If(enable):
+            following = Cat(1, Mux(first, 0, low)) + Cat(negate, added[:-1])
+            m.d.sync += [Cat(low, carry).eq(following[1:]), sign.eq(added[-1])]
+        return low, carry, sign
+
+    def _high_half(self, m, name, enable, first, carry, sign):
+        """Stage 3 of one cell: the high bits step up, down or not at all. Returns what the register will hold."""
+        high = Signal(ACCUMULATOR_BITS - self._low_bits, name=f"high_{name}", reset_less=True)
+        following = Signal.like(high, name=f"high_following_{name}")
+        step = Cat(carry ^ sign, sign & ~carry).as_signed()  # carry - sign
+        m.d.comb += following.eq(Mux(first, 0, high) + step)
+        with m.If(enable):
+            m.d.sync += high.eq(following)
+        return following
 
 
 def _ones(bits):

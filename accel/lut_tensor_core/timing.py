@@ -4,8 +4,10 @@ from __future__ import annotations
 
 FILL = 2
 """Cycles from the config handshake to the first plane in stage 2: the config registers, then stage 1."""
-DRAIN_TURNAROUND = 1
-"""Cycles from the last row's word to the write that refills the drain buffer."""
+FINISH = 1
+"""Cycles from stage 2 of the last plane to the drain buffer: stage 3."""
+DRAIN_TURNAROUND = 2
+"""Cycles from the last row's word until the drain buffer may be refilled: the buffer is free, then stage 3."""
 ACCUMULATOR_BITS = 32
 ACTIVATION_MAGNITUDE = 128
 """Largest |INT8 activation|."""
