@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import sim
 from sim.bench.jobs import cpu_seconds
 from sim.bench.rows import REPEATS, ROWS, Row
 from sim.errors import ToolFailed
@@ -73,8 +74,13 @@ def _help() -> dict[str, float]:
 
 
 def _spawn(*arguments: str) -> str:
+    paths = [
+        str(Path(sim.__file__).parent.parent),
+        os.environ.get("PYTHONPATH", ""),
+    ]  # the code that runs here, wherever one stands
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
-        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"bench: {' '.join(arguments)} took more than {TIMEOUT_S} s") from None
     if done.returncode:
