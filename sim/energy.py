@@ -62,7 +62,8 @@ class Row:
 def stage_work(stage: Stage, device: Device) -> Work:
     """One execution of ``stage``: events of its units, fused ops included, and bytes at its memories."""
     done = op_work(((stage.op, stage.unit), *stage.fused), device)
-    read, written = traffic(device.units[stage.unit].unit.fetched(stage.op), device)
+    slot = device.units[stage.unit]
+    read, written = traffic(slot.unit.fetched(stage.op), slot, device)
     for event, moved in (("read_byte", read), ("write_byte", written)):
         for memory, count in moved.items():
             done.events[memory, event] = done.events[memory, event] + count

@@ -47,14 +47,19 @@ def lower(ops: Iterable[Op], device: Device) -> list[Stage]:
                 _append(stages, companion, device)
         _append(stages, op, device)
         for companion in after:
+            if not _fuses(companion, device):  # then the op leaves what the companion reads, not what that makes of it
+                stages[-1] = replace(stages[-1], op=_writing(stages[-1].op, companion.read_bytes))
             _append(stages, companion, device)
     return stages
 
 
+def _fuses(op: Op, device: Device) -> bool:
+    return (op.function if isinstance(op, Pointwise) else op.kind) in device.placement.fuse
+
+
 def _append(stages: list[Stage], op: Op, device: Device) -> None:
     name = _unit(op, device)
-    what = op.function if isinstance(op, Pointwise) else op.kind
-    if what not in device.placement.fuse or not stages:
+    if not _fuses(op, device) or not stages:
         stages.append(Stage(op, name))
         return
     producer = stages[-1]

@@ -16,7 +16,7 @@ from typing import Any
 
 from accel.base.clock import bytes_to_ps, cycles_to_ps
 from accel.base.extent import larger, smaller
-from accel.base.mapping import Mapping, ceil_div, operand_traffic
+from accel.base.mapping import Mapping, ceil_div
 from accel.base.unit import AnalyticalUnit, RtlUnit
 from sim.lowering import Stage
 from sim.system import Device, Slot
@@ -44,8 +44,8 @@ class Timing:
         return "compute" if self.compute_ps >= self.memory_ps else "memory"
 
 
-def traffic(op: Op, device: Device) -> tuple[Bytes, Bytes]:
-    """Bytes (read, written) by memory. ``op`` carries the formats as fetched."""
+def traffic(op: Op, slot: Slot, device: Device) -> tuple[Bytes, Bytes]:
+    """Bytes (read, written) by memory where ``slot`` executes ``op``, which carries the formats as fetched."""
     place = device.placement
     read: Bytes = {}
     written: Bytes = {}
@@ -54,7 +54,7 @@ def traffic(op: Op, device: Device) -> tuple[Bytes, Bytes]:
         into[memory] = into.get(memory, 0) + nbytes
 
     if isinstance(op, Linear):
-        activations, weights, results = operand_traffic(op, device.buffer)
+        activations, weights, results = slot.unit.operand_traffic(op, copies=slot.count, buffer=device.buffer)
         add(read, place.activations, activations)
         add(read, place.weights, weights)
         add(written, place.activations, results)
@@ -67,9 +67,8 @@ def traffic(op: Op, device: Device) -> tuple[Bytes, Bytes]:
         add(read, place.activations, op.read_bytes)
         add(written, place.activations, op.write_bytes)
     elif isinstance(op, TablePrecompute):
-        unit = device.units[place.unit_of(op)].unit
         add(read, place.activations, op.activations.nbytes(op.m * op.k))
-        add(written, place.activations, unit.table_bytes(op))
+        add(written, place.activations, slot.unit.table_bytes(op))
     return read, written
 
 
@@ -77,7 +76,7 @@ def time_stage(stage: Stage, device: Device) -> Timing:
     """The time of ``stage`` on an otherwise idle device; ints or arrays like the op's extents."""
     slot = device.units[stage.unit]
     op = slot.unit.fetched(stage.op)
-    read, written = traffic(op, device)
+    read, written = traffic(op, slot, device)
     memory_ps = sum(bytes_to_ps(n, device.memories[m].bandwidth) for m, n in _total(read, written).items())
     if isinstance(slot.unit, AnalyticalUnit):
         fixed = device.placement.mapping if isinstance(device.placement.mapping, Mapping) and isinstance(op, Linear) else None

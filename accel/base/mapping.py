@@ -6,6 +6,8 @@ idle cores of the last wave are paid for (tile and wave quantisation).
 
 from __future__ import annotations
 
+from math import isqrt
+
 from pydantic import Field
 
 from accel.base.spec import Spec
@@ -39,24 +41,25 @@ def waves(op: Linear, block: Mapping, cores: int):
     return ceil_div(blocks(op, block), cores)
 
 
-def gemm_traffic(op: Linear, buffer: int):
-    """Bytes (read, written) between main memory and a shared buffer of ``buffer`` bytes: the sum of `operand_traffic`."""
-    activations, weights, results = operand_traffic(op, buffer)
-    return activations + weights, results
+def operand_traffic(op: Linear, buffer: int, wave_area: int = 0):
+    """Bytes of activations read, weights read and results written between main memory and a shared buffer of ``buffer`` bytes.
 
+    Each operand is multicast to the cores that share it. One operand is held in panels of half the buffer while the other streams
+    past each panel once, so that both are read exactly once (the compulsory traffic) as long as either fits half of the buffer:
 
-def operand_traffic(op: Linear, buffer: int):
-    """Bytes of activations read, weights read and results written between main memory and the shared buffer.
+        min(A + B ceil(A / (S / 2)), B + A ceil(B / (S / 2)))
 
-    One operand is held in panels of half the buffer, the other streams past each panel once; the cheaper choice is taken:
-
-        read = min(A + B ceil(A / (S / 2)), B + A ceil(B / (S / 2)))        written = C
-
-    so both operands are read exactly once (the compulsory traffic) as long as either fits half of the buffer. Each operand is
-    multicast to the cores that share it.
+    or, where that moves less, every square wave of ``wave_area`` results (edge e = floor(sqrt(wave_area))) reads its own rows and
+    columns: A ceil(n / e) + B ceil(m / e).
     """
     a, b, half = op.input_bytes, op.weight_bytes, max(buffer // 2, 1)
     b_again = b * ceil_div(a, half)
     a_again = a * ceil_div(b, half)
     hold_a = a + b_again < b + a_again
-    return a * hold_a + a_again * (1 - hold_a), b_again * hold_a + b * (1 - hold_a), op.output_bytes
+    read_a, read_b = a * hold_a + a_again * (1 - hold_a), b_again * hold_a + b * (1 - hold_a)
+    if wave_area:
+        edge = isqrt(wave_area)
+        wave_a, wave_b = a * ceil_div(op.n, edge), b * ceil_div(op.m, edge)
+        by_waves = wave_a + wave_b < read_a + read_b
+        read_a, read_b = wave_a * by_waves + read_a * (1 - by_waves), wave_b * by_waves + read_b * (1 - by_waves)
+    return read_a, read_b, op.output_bytes

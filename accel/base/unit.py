@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from accel.base.cost import NOTHING, Cost
-from accel.base.mapping import Mapping
+from accel.base.mapping import Mapping, operand_traffic
 from accel.base.spec import Spec
-from workloads.ops import Op
+from workloads.ops import Linear, Op
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,10 @@ class Unit(Spec):
     def fetched(self, op: Op) -> Op:
         """``op`` with the formats in which this unit's operands lie in memory, where they differ from the op's own."""
         return op
+
+    def operand_traffic(self, op: Linear, *, copies: int, buffer: int) -> tuple[Any, Any, Any]:
+        """Bytes of activations read, weights read and results written at main memory; see `accel.base.mapping`."""
+        return operand_traffic(op, buffer)
 
     @abstractmethod
     def limits(self, op: Op) -> dict[str, int]:

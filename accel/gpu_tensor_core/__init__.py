@@ -11,7 +11,7 @@ from accel.base.cost import Cost
 from accel.base.mapping import Mapping, ceil_div
 from accel.base.unit import AnalyticalUnit
 from accel.gpu_tensor_core.attention import attention_closures
-from accel.gpu_tensor_core.gemm import gemm_ps
+from accel.gpu_tensor_core.gemm import gemm_ps, gemm_traffic
 from workloads.formats import Format
 from workloads.ops import Attention, Linear, Op
 
@@ -66,6 +66,9 @@ class GpuTensorCore(AnalyticalUnit):
     def rate(self, kind: str) -> int:
         """Multiply-accumulates per cycle of ``kind``."""
         return getattr(self, _FIELD_OF_KIND[kind])
+
+    def operand_traffic(self, op: Linear, *, copies: int, buffer: int) -> tuple[Any, Any, Any]:
+        return gemm_traffic(op, Calibration.load(self.calibration).gemm, copies=copies, buffer=buffer)
 
     def limits(self, op: Op) -> dict[str, int]:
         """None: one invocation takes the whole op."""

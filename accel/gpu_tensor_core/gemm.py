@@ -7,25 +7,32 @@ For blocks of b_m x b_n results, the reduction in s parts, P cores of R multiply
     traffic = (A + W + C + [s > 1] 8 s m n) / bandwidth / e_bandwidth
     time    = launch + [s > 1] split + max(compute, traffic) + overlap * min(compute, traffic)
 
-A and W are read again per panel that the shared buffer cannot hold (`accel.base.mapping.operand_traffic`), or per square wave of
-blocks where that is less, as in large GEMMs; a split reduction writes and reads s FP32 partial results. A published mapping
-fixes the block and leaves the reduction whole; otherwise the best of the calibration's blocks and splits is taken, as a tuned
-library does.
+A and W are read again per panel that the shared buffer cannot hold, or per square wave of blocks where that is less, as in large
+GEMMs (`accel.base.mapping.operand_traffic`); a split reduction writes and reads s FP32 partial results. A published mapping fixes
+the block and leaves the reduction whole; otherwise the best of the calibration's blocks and splits is taken, as a tuned library
+does.
 """
 
 from __future__ import annotations
 
 from functools import reduce
-from math import isqrt
 from typing import Any
 
 from accel.base.calibration import GemmFigures
 from accel.base.clock import bytes_to_ps, cycles_to_ps, scale_up
 from accel.base.extent import at_share, larger, smaller
-from accel.base.mapping import Mapping, ceil_div, operand_traffic
+from accel.base.mapping import Mapping, operand_traffic
 from workloads.ops import Linear
 
 PARTIAL_BYTES = 8  # an FP32 partial result written and read once
+
+
+def gemm_traffic(
+    op: Linear, figures: GemmFigures, *, copies: int, buffer: int, mapping: Mapping | None = None
+) -> tuple[Any, ...]:
+    """Bytes of activations and weights read and of results written, with the calibrated share of the buffer."""
+    area = max(m * n for m, n in figures.blocks) if mapping is None else mapping.m * mapping.n
+    return operand_traffic(op, buffer * figures.cache_permille // 1000, copies * area)
 
 
 def gemm_ps(
@@ -34,10 +41,7 @@ def gemm_ps(
     """Picoseconds of ``op`` on ``copies`` cores of ``rate`` multiply-accumulates per cycle; none where an extent is 0."""
     blocks = figures.blocks if mapping is None else ((mapping.m, mapping.n),)
     splits = figures.splits if mapping is None else (1,)
-    edge = isqrt(copies * max(m * n for m, n in blocks))
-    by_panels = sum(operand_traffic(op, buffer * figures.cache_permille // 1000))
-    by_waves = op.input_bytes * ceil_div(op.n, edge) + op.weight_bytes * ceil_div(op.m, edge) + op.output_bytes
-    least = smaller(by_panels, by_waves)
+    least = sum(gemm_traffic(op, figures, copies=copies, buffer=buffer, mapping=mapping))
     results = op.m * op.n
     tiles = [(-(-op.m // m) * -(-op.n // n), m * n) for m, n in blocks]
     best = None

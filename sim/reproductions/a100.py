@@ -34,9 +34,9 @@ KERNELS = {  # role -> measured ms at 1 and at 2048 tokens: medians of Vidur's a
     "attention": (0.035, 0.343),
 }
 CHECK_NOTE = (
-    "a held-out row. The profiles resolve 1 us, which is up to half of the shortest kernels; norms and rotary embedding slow down "
-    "by a quarter between 1024 and 2048 tokens, where their operands leave the L2 cache, which the linear form does not follow. "
-    "All of these together move the sums above by less than 1 %"
+    "a held-out row. The profiles resolve 1 us, which is up to half of the shortest kernels; norms and rotary embedding slow "
+    "down by a quarter between 1024 and 2048 tokens, where their operands leave the L2 cache, which the linear form does not "
+    "follow. All of these together move the sums above by less than 1 %"
 )
 
 
