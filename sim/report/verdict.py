@@ -1,0 +1,208 @@
+"""The verdict: what the comparison says, in words that an architect can act on, and what to beware of.
+
+Under one offered load, systems that keep up have one throughput, whatever they could do at most: then load limits it, and the
+verdict ranks by latency and energy alone. Only where a system is at its capacity does throughput rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim.report.comparison import resource
+from sim.report.energy import class_shares
+from sim.report.evidence import is_analytical
+from sim.report.figures import figure, joined, percent, quantity, scale, times
+
+TIE = 0.005
+"""Relative: values nearer than this count as equal."""
+EQUAL_RATES = 0.02
+"""Throughputs that differ by less are those of one load: the last requests end at slightly different times."""
+BACKLOG = 0.5
+"""A system whose requests wait for more than this share of their latency is at its capacity."""
+SLOWED = 0.1
+"""So is one with this share, if its throughput is lower than another's."""
+
+Systems = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One headline, what supports it, and cautions for its reader."""
+
+    headline: str
+    points: list[str] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Criterion:
+    key: str
+    best: str  # "lowest P99 TTFT"
+    short: str  # "P99 TTFT"
+    unit: str
+    words: tuple[str, str] = ("lower", "higher")  # what a smaller value is than a larger one, and the other way round
+    higher: bool = False
+
+
+_THROUGHPUT = _Criterion(
+    "output_throughput", "most output tokens per second", "output throughput", "tokens/s", ("less", "more"), True
+)
+_ALWAYS = (
+    _Criterion("p99_ttft_ms", "lowest P99 TTFT", "P99 TTFT", "ms"),
+    _Criterion("mean_tpot_ms", "lowest mean TPOT", "mean TPOT", "ms"),
+    _Criterion("energy_per_output_token_j", "least energy per output token", "energy per output token", "J", ("less", "more")),
+)
+
+
+def verdict(systems: Systems) -> Verdict:
+    """The verdict on ``systems``, the first of which is the base."""
+    full = at_capacity(systems)
+    points = [_on_load(systems, full), _on_use(systems)]
+    return Verdict(_headline(systems, full), [p for p in points if p], list(_cautions(systems)))
+
+
+def at_capacity(systems: Systems) -> list[str]:
+    """Names of the systems that cannot keep up with the load: their requests wait for a large part of their latency."""
+    best = max(s["metrics"]["output_throughput"] or 0.0 for s in systems)
+    found = []
+    for system in systems:
+        metrics = system["metrics"]
+        waiting = (metrics["mean_queue_ms"] or 0.0) / (metrics["mean_e2el_ms"] or 1.0)
+        slowed = (metrics["output_throughput"] or 0.0) < best * (1 - EQUAL_RATES)
+        if waiting > BACKLOG or (slowed and waiting > SLOWED):
+            found.append(system["name"])
+    return found
+
+
+def _headline(systems: Systems, full: Sequence[str]) -> str:
+    if len(systems) == 1:
+        name, metrics = systems[0]["name"], systems[0]["metrics"]
+        rate, ttft = figure(metrics["output_throughput"], 3), quantity(metrics["p99_ttft_ms"], "ms")
+        joules = quantity(metrics["energy_per_output_token_j"], "J")
+        return f"{name} serves {rate} output tokens per second with a P99 TTFT of {ttft} and {joules} per output token."
+    criteria = [_THROUGHPUT, *_ALWAYS] if full else list(_ALWAYS)
+    by_winners: dict[tuple[str, ...], list[str]] = {}
+    for criterion in criteria:
+        winners, phrase = _judge(criterion, systems)
+        if winners:
+            by_winners.setdefault(winners, []).append(phrase)
+    if not by_winners:
+        return "No system completed enough requests to be compared."
+    sentences = []
+    for winners, phrases in by_winners.items():
+        everyone = len(winners) == len(systems)
+        subject = ("Both" if len(systems) == 2 else "All systems") if everyone else joined(winners)
+        verb = "have the same" if everyone else "has the" if len(winners) == 1 else "have the"
+        sentences.append(f"{subject} {verb} {joined(phrases)}.")
+    return " ".join(sentences)
+
+
+def _judge(criterion: _Criterion, systems: Systems) -> tuple[tuple[str, ...], str]:
+    """The systems that are best, and what is said of them: the value, and its ratio to the first system's."""
+    key, base = criterion.key, systems[0]
+    known = [(s["metrics"].get(key), s["name"]) for s in systems]
+    values = {name: value for value, name in known if value is not None}
+    if len(values) < 2:
+        return (), ""
+    best = max(values.values()) if criterion.higher else min(values.values())
+    winners = tuple(name for name, value in values.items() if abs(value - best) <= TIE * abs(best))
+    factor, unit = scale(criterion.unit, values.values())
+    value = f"{figure(best * factor, 3)} {unit}"
+    if len(winners) == len(systems):
+        return winners, f"{criterion.short} ({value})"
+    if base["name"] in winners:
+        others = {name: v for name, v in values.items() if name not in winners}
+        after = (max if criterion.higher else min)(others, key=lambda name: others[name])
+        return winners, f"{criterion.best} ({value}{_next(criterion, others[after], best, after)})"
+    return winners, f"{criterion.best} ({value}{_against(criterion, best, values.get(base['name']), base['name'])})"
+
+
+def _against(criterion: _Criterion, best: float, base: float | None, name: str) -> str:
+    return f", {_apart(best, base)} {criterion.words[best > base]} than {name}" if best and base else ""
+
+
+def _next(criterion: _Criterion, other: float, best: float, name: str) -> str:
+    return f"; next is {name}, {_apart(other, best)} {criterion.words[other > best]}" if best and other else ""
+
+
+def _apart(value: float, other: float) -> str:
+    return times(max(value, other) / min(value, other))
+
+
+def _on_load(systems: Systems, full: Sequence[str]) -> str:
+    """What limits throughput: the load, or the systems."""
+    rates = [s["metrics"]["output_throughput"] or 0.0 for s in systems]
+    equal = min(rates) > 0 and max(rates) <= min(rates) * (1 + EQUAL_RATES)
+    keeping = [s["name"] for s in systems if s["name"] not in full]
+    if full:
+        waits = joined(quantity(s["metrics"]["mean_queue_ms"], "ms") for s in systems if s["name"] in full)
+        text = (
+            f"{joined(full)} {'is' if len(full) == 1 else 'are'} at capacity: requests wait {waits} on average before they are "
+            "admitted, so throughput is the most that this load gets out of it, and latency measures the backlog."
+        )
+        return f"{text} {joined(keeping)} {'keeps' if len(keeping) == 1 else 'keep'} up with the load." if keeping else text
+    if len(systems) == 1:
+        return "Load, not capacity, limits throughput: requests hardly wait. The system can serve more than this trace asks."
+    if equal:
+        return (
+            f"Load, not capacity, limits throughput: every system keeps up with the {figure(max(rates))} output tokens/s that "
+            "the trace asks for. Compare latency, energy and utilisation; throughput does not rank these systems."
+        )
+    return (
+        "No system is at capacity: requests hardly wait. Throughput differs by what was completed and by when the last request "
+        "ended, and does not rank these systems."
+    )
+
+
+def _on_use(systems: Systems) -> str:
+    """The resource that each system uses most, of its peak."""
+    parts: dict[str, list[str]] = {}
+    for system in systems:
+        used = {key: value for key, value in system["metrics"].items() if key.endswith("_utilization") and value is not None}
+        if used:
+            key = max(used, key=lambda k: used[k])
+            parts.setdefault(resource(key), []).append(f"{percent(used[key])} ({system['name']})")
+    found = (f"{name}, at {joined(shares)} of its peak" for name, shares in parts.items())
+    return f"Busiest resource: {'; '.join(found)}." if parts else ""
+
+
+def _cautions(systems: Systems) -> Iterable[str]:
+    """What a reader may overlook."""
+    if len({s["trace"]["digest"] for s in systems}) > 1:
+        yield "The systems served different traces: their differences are also those of the load."
+    served = {(s["system"]["model"], *(str(v) for v in s["system"]["precision"].values())) for s in systems}
+    if len(served) > 1:
+        what = (f"{s['name']}: {s['system']['model']}, {_formats(s)}" for s in systems)
+        yield f"Models or number formats differ, so the quality of the answers may too ({'; '.join(what)})."
+    for system in systems:
+        metrics = system["metrics"]
+        rejected = metrics["rejected_context"] + metrics["rejected_kv_cache"]
+        if rejected:
+            asked = system["trace"]["requests"]
+            yield f"{system['name']} rejected {rejected:,} of {asked:,} requests; latencies and rates are those of the others."
+        if metrics["preempted"]:
+            yield f"{system['name']} preempted {metrics['preempted']:,} requests for lack of KV cache and computed them again."
+    clipped = {s["metrics"].get("clipped", 0) for s in systems}
+    if max(clipped):
+        count = f"{max(clipped):,}" if len(clipped) == 1 else f"up to {max(clipped):,}"
+        yield f"{count} requests were clipped to the context of the model."
+    yield from _trust(systems)
+
+
+def _formats(system: dict[str, Any]) -> str:
+    precision = system["system"]["precision"]
+    return f"{precision['weights']} weights, {precision['activations']} activations"
+
+
+def _trust(systems: Systems) -> Iterable[str]:
+    assumed = [(s["name"], class_shares(s)["assumed"]) for s in systems]
+    assumed = [(name, share) for name, share in assumed if share >= TIE]
+    if assumed:
+        parts = (f"{percent(share)} of the energy of {name}" for name, share in assumed)
+        yield f"Assumed figures make up {joined(parts)}."
+    for system in systems:
+        open_ = [u["name"] for u in system["system"]["units"] if not is_analytical(u) and u["proof"] != "proved"]
+        if open_:
+            yield f"{system['name']}: no proof against the RTL at these parameters for {joined(open_)}."
