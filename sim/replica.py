@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sim.engine import Serving
     from sim.policies.base import Batch, Policy
 
-_SCALAR = 7  # iterations up to which calls of step_ps are cheaper than one of decode_run_ps and its array arithmetic
+_SCALAR = 10  # iterations up to which calls of step_ps are cheaper than one of decode_run_ps and its array arithmetic
 NEVER = 1 << 80  # ps
 _LONGEST = 8192  # iterations of one run; bounds the arrays
 

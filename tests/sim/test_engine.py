@@ -100,8 +100,8 @@ PRICERS = st.one_of(
 
 @st.composite
 def policies(draw):
-    seats = draw(st.sampled_from([1, 2, 3, 5, 32]))
-    watermark = draw(st.sampled_from([0.0, 0.01, 0.3]))
+    seats = draw(st.sampled_from([1, 2, 3, 5, 32, 32]))
+    watermark = draw(st.sampled_from([0.0, 0.0, 0.05, 0.3]))
     if draw(st.booleans()):
         return Fcfs(max_batched_tokens=draw(st.sampled_from([None, 1, 20, 60])), max_num_seqs=seats, watermark=watermark)
     return ChunkedPrefill(
@@ -111,21 +111,22 @@ def policies(draw):
 
 @st.composite
 def settings_of_a_run(draw):
-    gap = draw(st.sampled_from([0, 3, 100, 2000]))
+    """(pricers, trace, policy, keywords). Memory mostly holds one to three of the largest requests: many are preempted."""
     longest_prompt, longest_output = draw(st.sampled_from([(5, 5), (40, 10), (10, 60), (70, 70), (3, 300)]))
-    rows, now = [], draw(st.integers(0, 5))
-    for _ in range(draw(st.integers(1, 25))):
-        rows.append((now, draw(st.integers(1, longest_prompt)), draw(st.integers(1, longest_output))))
-        now += draw(st.integers(0, gap)) if draw(st.booleans()) else 0
+    n = draw(st.integers(1, 30))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    gaps = rng.integers(0, 1 + draw(st.sampled_from([0, 3, 100, 3000])), n) * (rng.random(n) < 0.7)
+    prompts, outputs = rng.integers(1, longest_prompt + 1, n), rng.integers(1, longest_output + 1, n)
     block = draw(st.sampled_from([1, 2, 4, 16]))
+    largest = int((prompts + outputs).max())
     keywords = {
-        "kv_tokens": block * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 60, 400])),
+        "kv_tokens": block + int(largest * draw(st.sampled_from([0.7, 1, 1, 1.5, 2, 3, 20]))),
         "block_tokens": block,
-        "max_context": draw(st.sampled_from([None, 60, 100])),
+        "max_context": draw(st.sampled_from([None, None, largest, largest * 3 // 4 + 1])),
         "router": draw(st.sampled_from(["round_robin", "least_loaded"])),
     }
     pricers = draw(st.lists(PRICERS, min_size=1, max_size=3))
-    return pricers, Requests.of(*rows), draw(policies()), keywords
+    return pricers, Requests(np.cumsum(gaps), prompts, outputs), draw(policies()), keywords
 
 
 def assert_same(one, other):
@@ -297,6 +298,11 @@ def test_bad_settings_are_refused():
         serve([Affine()], trace, Fcfs(), kv_tokens=15)
     with pytest.raises(ValueError, match=r"unknown router 'round_robbin'; did you mean 'round_robin'"):
         serve([Affine()], trace, Fcfs(), kv_tokens=64, router="round_robbin")
+
+
+def test_time_beyond_int64_is_refused():
+    with pytest.raises(BadInput, match=r"does not end within 2\^63 ps"):
+        serve([Affine(base=10**18)], Requests.of((9 * 10**18, 4, 2)), Fcfs(), kv_tokens=64)
 
 
 class _Lazy(Policy):
