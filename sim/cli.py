@@ -100,6 +100,9 @@ def guarded(action: Callable[[], None]) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         _abandon_stdout()
         return 0
+    except OverflowError as error:
+        _print_error(f"a number is too large: {error}")
+        return 2
     except MemoryError:
         _print_error("out of memory; ask for fewer requests (--requests)")
         return 4

@@ -14,6 +14,7 @@ from sim import energy
 from sim.lowering import Stage
 from sim.system import Device
 from sim.tiling import time_stage
+from workloads.ops import Attention
 
 if TYPE_CHECKING:
     from sim.base import Tally
@@ -73,6 +74,7 @@ def _add(totals: dict[Key, _Total], stages: Sequence[Stage], counts: Mapping[int
 
 def _attention(pricer: StepPricer, tallies: Sequence[Tally], lowered: Stage, rest_ps: int) -> dict[Key, _Total]:
     """Attention of a whole run, which takes ``rest_ps``."""
+    assert isinstance(lowered.op, Attention)
     shape = pricer.model.attention_shape(pricer.precision) | {"output": lowered.op.output}
     ops = [op for tally in tallies for op in energy.attention_ops(tally, shape)]
     moved = sum(op.kv_bytes for op in ops)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def _systems(part: _Part) -> list[Any]:
     systems = part.data["systems"]
     if not isinstance(systems, list):
         return systems
-    return [inherited | system if isinstance(system, Mapping) else system for system in systems]
+    return [inherited | system if isinstance(system, dict) else system for system in systems]
 
 
 def _from_options(names: Sequence[str], options: Options) -> dict[str, Any]:
