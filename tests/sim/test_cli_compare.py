@@ -1,0 +1,91 @@
+"""`rtloom compare` and `report`: is the last line the report's path, and is a report of stored runs the same report?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+DESIGNS = ("small.toml", "large.toml", "--model", "llama-2-7b", "--trace", "trace.csv")
+FILES = ["report.html", "report.json", "report.md"]
+
+
+@pytest.fixture
+def two(folder: Path) -> Path:
+    """A second design, with half the host's overhead."""
+    text = (folder / "small.toml").read_text()
+    (folder / "large.toml").write_text(text.replace("Small GPU", "Large GPU").replace('"0.2 ms"', '"0.1 ms"'))
+    return folder
+
+
+def test_designs_are_compared_on_one_trace(rtloom, two) -> None:
+    done = rtloom("compare", *DESIGNS)
+    assert done.stdout.splitlines()[-1] == "out/report.html"
+    assert sorted(path.name for path in (two / "out").iterdir()) == FILES
+    assert "Small GPU" in done.stdout
+    assert "Large GPU" in done.stdout
+    assert len(list((two / "runs").iterdir())) == 2
+
+
+def test_json_has_both_results_and_the_report(rtloom, two) -> None:
+    done = rtloom("compare", *DESIGNS, "--json", "--out", "else where").json()
+    small, large = done["results"]
+    assert done["report"] == "else where/report.html"
+    assert [small["name"], large["name"]] == ["Small GPU", "Large GPU"]
+    assert small["trace"]["digest"] == large["trace"]["digest"]
+    assert large["metrics"]["mean_tpot_ms"] < small["metrics"]["mean_tpot_ms"]
+
+
+def test_an_experiment_of_several_systems_is_compared(rtloom, two) -> None:
+    (two / "experiment.toml").write_text((two / "experiment.toml").read_text() + '\n[[systems]]\ndesign = "large.toml"\n')
+    done = rtloom("compare", "experiment.toml")
+    assert done.stdout.splitlines()[-1] == "out/report.html"
+    assert json.loads((two / "out" / "report.json").read_text())
+
+
+def test_a_design_joins_an_experiment(rtloom, two) -> None:
+    done = rtloom("compare", "experiment.toml", "large.toml", "--model", "llama-2-7b", "--json").json()
+    assert [result["name"] for result in done["results"]] == ["Small GPU", "Large GPU"]
+
+
+def test_replicas_apply_to_every_design(rtloom, two) -> None:
+    done = rtloom("compare", *DESIGNS, "--replicas", "4", "--policy", "fcfs", "--json").json()
+    assert [result["name"] for result in done["results"]] == ["4 x Small GPU", "4 x Large GPU"]
+    assert all(len(result["replicas"]) == 4 for result in done["results"])
+
+
+def test_experiments_on_different_traces_are_not_compared(rtloom, two) -> None:
+    text = (two / "experiment.toml").read_text()
+    (two / "other.toml").write_text(text.replace('"trace.csv"', '"other.csv"').replace("small.toml", "large.toml"))
+    said = rtloom("compare", "experiment.toml", "other.toml", code=2).stderr
+    assert "other.toml: trace: wanted that of experiment.toml, so that both serve the same" in said
+    (two / "other.toml").write_text(text.replace("small.toml", "large.toml").replace('name = "small"', 'name = "large"'))
+    done = rtloom("compare", "experiment.toml", "other.toml", "--json").json()
+    assert done["experiment"] == "small and large"
+
+
+def test_the_report_of_stored_runs_is_the_same_report(rtloom, two) -> None:
+    rtloom("compare", *DESIGNS, "--out", "first")
+    runs = {json.loads((run / "result.json").read_text())["name"]: run.name for run in (two / "runs").iterdir()}
+    done = rtloom("report", runs["Small GPU"], f"runs/{runs['Large GPU'][:8]}", "--out", "second")
+    assert done.stdout.splitlines()[-1] == "second/report.html"
+    for name in ("report.md", "report.html"):
+        assert (two / "first" / name).read_text() == (two / "second" / name).read_text()
+    assert "beef: no such run in runs" in rtloom("report", "beef", code=2).stderr
+
+
+def test_a_damaged_run_is_said(rtloom, two) -> None:
+    rtloom("run", "experiment.toml")
+    (run,) = (two / "runs").iterdir()
+    (run / "result.json").write_text('{"name": "half')
+    assert "result.json: not JSON: " in rtloom("report", run.name, code=4).stderr
+    (run / "result.json").write_text('{"name": "x"}')
+    assert "result.json: wanted a stored result, got one without 'metrics'" in rtloom("report", run.name, code=4).stderr
+    (run / "result.json").unlink()
+    assert "result.json: cannot read it: No such file or directory" in rtloom("report", run.name, code=4).stderr
+
+
+def test_a_report_that_cannot_be_written_is_a_storage_error(rtloom, two) -> None:
+    (two / "out").write_text("in the way")
+    assert "out" in rtloom("compare", *DESIGNS, code=4).stderr
