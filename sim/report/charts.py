@@ -44,15 +44,15 @@ class Panel:
 
 def latency(systems: Systems) -> list[Panel]:
     """For each latency its median, P90 and P99 by system, and where known its distribution over requests."""
-    shown = systems[:SHOWN]
-    panels = [_bars(key, title, shown) for key, title in LATENCIES.items()]
-    return panels + [_distribution(key, shown) for key in LATENCIES if any(s.get("curves", {}).get(f"{key}_ms") for s in shown)]
+    drawn = systems[:SHOWN]
+    panels = [_bars(key, title, drawn) for key, title in LATENCIES.items()]
+    return panels + [_distribution(key, drawn) for key in LATENCIES if any(s.get("curves", {}).get(f"{key}_ms") for s in drawn)]
 
 
 def _bars(key: str, title: str, systems: Systems) -> Panel:
     values = [[system["metrics"].get(f"{p}_{key}_ms") for p in ("median", "p90", "p99")] for system in systems]
     factor, unit = scale("ms", [v for row in values for v in row])
-    plot = _plot(280, x_range=(-0.5, 2.5), y_axis_label=unit, tooltips=[("system", "@system"), ("", "@label")])
+    plot = _plot(280, x_range=(-0.5, 2.5), y_axis_label=unit, tooltips=[("system", "@system"), ("latency", "@label")])
     plot.y_range.start = 0
     width = 0.8 / len(systems)
     for place, (system, row) in enumerate(zip(systems, values, strict=True)):
@@ -74,25 +74,26 @@ def _distribution(key: str, systems: Systems) -> Panel:
     """The share of requests within a latency."""
     curves = [system.get("curves", {}).get(f"{key}_ms") or [] for system in systems]
     factor, unit = scale("ms", [v for curve in curves for v in curve])
-    axis = f"{LATENCIES[key].partition('(')[2].rstrip(')')} ({unit})"
+    name = LATENCIES[key].partition("(")[2].rstrip(")")
+    axis = f"{name} ({unit})"
     log = all(value > 0 for curve in curves for value in curve)
     plot = _plot(240, x_axis_label=axis, y_axis_label="% of requests", x_axis_type="log" if log else "linear", y_range=(0, 100))
     for place, curve in enumerate(curves):
         if curve:
             shares = [round(100 * i / (len(curve) - 1), 2) for i in range(len(curve))]
             plot.line([_short(v * factor) for v in curve], shares, color=COLOURS[place], line_width=2)
-    return _panel(f"chart-{key}-shares", "Requests within this latency", 240, "third", plot)
+    return _panel(f"chart-{key}-shares", f"Requests within this {name}", 240, "third", plot)
 
 
 def energy(systems: Systems) -> list[Panel]:
     """Energy per output token by component, stacked."""
-    shown_systems = systems[:SHOWN]
+    drawn = systems[:SHOWN]
     parts = {label: values[:SHOWN] for label, values in stacks(systems).items()}
     totals = [math.fsum(values) for values in zip(*parts.values(), strict=True)]
     factor, unit = scale("J", totals)
-    names = labels([system["name"] for system in shown_systems])
+    names = labels([system["name"] for system in drawn])
     height = 90 + 44 * len(names)
-    tips = [("system", "@system"), ("component", "@part"), ("", "@label")]
+    tips = [("system", "@system"), ("component", "@part"), ("energy", "@label")]
     plot = _plot(height, y_range=names[::-1], x_axis_label=f"{unit} per output token", tooltips=tips)
     plot.x_range.start = 0
     left = [0.0] * len(names)
@@ -102,7 +103,7 @@ def energy(systems: Systems) -> list[Panel]:
         colour = next(static if label.endswith(", static") else dynamic)
         legend.append((label, colour))
         right = [a + b * factor for a, b in zip(left, values, strict=True)]
-        source = {"y": names, "left": left, "right": right, "system": [shown(s["name"]) for s in shown_systems]}
+        source = {"y": names, "left": left, "right": right, "system": [shown(s["name"]) for s in drawn]}
         source |= {"part": [shown(label)] * len(names), "label": [f"{figure(v * factor)} {unit}" for v in values]}
         plot.hbar(y="y", left="left", right="right", height=0.62, color=colour, source=source)
         left = right
@@ -113,19 +114,8 @@ def energy(systems: Systems) -> list[Panel]:
 
 
 def _totals(plot: Any, names: Sequence[str], ends: Sequence[float]) -> None:
-    texts = [figure(end) for end in ends]
-    source = {"x": list(ends), "y": list(names), "text": texts}
-    plot.text(
-        x="x",
-        y="y",
-        text="text",
-        x_offset=6,
-        text_baseline="middle",
-        text_font_size="12px",
-        text_color=INK,
-        text_font=_font(),
-        source=source,
-    )
+    place = {"x": list(ends), "y": list(names), "text": [figure(end) for end in ends], "x_offset": 6, "text_baseline": "middle"}
+    plot.text(**place, text_font_size="12px", text_color=INK, text_font=_font())
     plot.x_range.end = 1.12 * max(ends, default=1.0) or 1.0
 
 
@@ -157,8 +147,8 @@ def _roof(place: int, system: dict[str, Any], x_range: tuple[float, float], y_ra
     for label, tops in roof["peaks_tops"].items():
         plot.line([tops / slope, x_range[1]], [tops, tops], color=INK, line_width=1.5)
         text = f"{shown(label)}: {figure(tops, 3)} TOPS"
-        _note(plot, x_range[1], tops, text, "right", -4)
-    _note(plot, x_range[0], y_range[1], f"memory: {figure(roof['bandwidth_gb_s'])} GB/s", "left", 14)
+        _note(plot, x_range[1], tops, text)
+    _note(plot, x_range[1], y_range[0], f"memory: {figure(roof['bandwidth_gb_s'])} GB/s")
     legend, glyphs = [], []
     for (step, rows), (marker, colour) in zip(_by_step(roof["points"]).items(), itertools.cycle(STEPS)):
         source = {"x": [r["ops_per_byte"] for r in rows], "y": [r["tops"] for r in rows]}
@@ -178,11 +168,10 @@ def _by_step(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _note(plot: Any, x: float, y: float, text: str, align: str, shift: int) -> None:
-    plot.text(
-        x=[x], y=[y], text=[text], text_align=align, x_offset=6 if align == "left" else -6, y_offset=shift,
-        text_font_size="11px", text_color=INK, text_font=_font(),
-    )  # fmt: skip
+def _note(plot: Any, x: float, y: float, text: str) -> None:
+    """Text that ends at the right edge of the plot, above ``y``."""
+    place = {"x": [x], "y": [y], "text": [text], "x_offset": -6, "y_offset": -4, "text_align": "right"}
+    plot.text(**place, text_font_size="11px", text_color=INK, text_font=_font())
 
 
 def _font() -> Any:

@@ -27,12 +27,14 @@ class Measure:
     better: str = ""
     share: bool = False
     count: bool = False
+    beside: tuple[str, ...] = ()
+    """Metrics that are shown in the same unit, so that a reader can compare them."""
 
 
 def measures(systems: Sequence[dict[str, Any]]) -> dict[str, list[Measure]]:
     """The rows by group: those that every run has, and the utilisation of each unit and memory that any system has."""
     latency = [
-        Measure(f"{prefix}_{key}_ms", f"{name}, {word}", "lower")
+        Measure(f"{prefix}_{key}_ms", f"{name}, {word}", "lower", beside=(f"p99_{key}_ms",))
         for key, name in LATENCIES.items()
         for prefix, word in (("mean", "mean"), ("p99", "P99"))
     ]
@@ -91,7 +93,8 @@ def comparison(systems: Sequence[dict[str, Any]]) -> Table:
 
 def _line(measure: Measure, systems: Sequence[dict[str, Any]]) -> list[Cell]:
     values = [system["metrics"].get(measure.key) for system in systems]
-    factor, unit = (100.0, "%") if measure.share else scale(unit_of(measure.key), values)
+    sizes = values + [system["metrics"].get(key) for key in measure.beside for system in systems]
+    factor, unit = (100.0, "%") if measure.share else scale(unit_of(measure.key), sizes)
     if measure.count:
         factor, unit = 1, unit or "requests"
     cells = [Cell(measure.label), Cell(unit)]
@@ -145,7 +148,7 @@ def percentiles(systems: Sequence[dict[str, Any]]) -> Table:
     groups = []
     for key, name in (LATENCIES | {"queue": "Wait for admission"}).items():
         rows = [
-            Measure(f"{prefix}_{key}_ms", word, "lower")
+            Measure(f"{prefix}_{key}_ms", word, "lower", beside=(f"p99_{key}_ms",))
             for prefix, word in (("median", "median"), ("p90", "P90"), ("p99", "P99"))
         ]
         groups.append(Group(name, [_line(row, systems) for row in rows]))

@@ -152,12 +152,11 @@ def roofs(systems: Systems) -> Table:
             ridge = tops * 1e3 / roof["bandwidth_gb_s"] if roof["bandwidth_gb_s"] else None
             rows.append([system["name"], label, Cell(f"{figure(tops)} TOPS"), bandwidth, Cell(figure(ridge))])
     columns = ["System", "Unit and formats", Column("Peak", True), Column("Bandwidth", True), Column("Ridge (ops/byte)", True)]
-    return plain(
-        "Roofs",
-        columns,
-        rows,
-        "Above the ridge compute limits an op, below it memory. One multiply-accumulate is two operations.",
+    note = (
+        "Above the ridge compute limits an op, below it memory. One multiply-accumulate is two operations. The points are the "
+        "ops of a decode step of the mean batch and context, and of a prefill step of the mean chunk."
     )
+    return plain("Roofs", columns, rows, note)
 
 
 def points(systems: Systems) -> Table:

@@ -62,6 +62,8 @@ def percent(share: float | None) -> str:
     """A share of one as percent: "61.2 %", and "<0.1 %" for what is little but not nothing."""
     if share is None:
         return MISSING
+    if not share:
+        return "0 %"
     return "<0.1 %" if 0 < share < 0.0005 else f"{share * 100:.1f} %"
 
 

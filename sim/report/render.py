@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sim.report import comparison, energy, evidence
+from sim.report import charts, comparison, energy, evidence
 from sim.report.markdown import markdown
 from sim.report.page import Section, page
 from sim.report.verdict import verdict
@@ -19,8 +19,6 @@ def render(data: dict[str, Any]) -> dict[str, str]:
 
     ``data`` is what `sim.report.data.gather` makes, or what ``report.json`` holds: "experiment" and "systems" are read.
     """
-    from sim.report import charts
-
     experiment, systems = data["experiment"], data["systems"]
     title, about = str(experiment.get("name") or UNTITLED), str(experiment.get("about") or "")
     judged = verdict(systems)

@@ -1,0 +1,113 @@
+"""Does the verdict rank by what the run shows, and by nothing that it does not?"""
+
+from __future__ import annotations
+
+import pytest
+from report_systems import data, energy_row, system, unit
+
+from sim.report.verdict import at_capacity, verdict
+
+
+def test_under_a_load_that_all_keep_up_with_throughput_does_not_rank() -> None:
+    fast = system("fast", p99_ttft_ms=100.0, mean_tpot_ms=10.0, output_throughput=1005.0)
+    thrifty = system("thrifty", energy_per_output_token_j=1.0)
+    found = verdict([system("base"), fast, thrifty])
+    assert found.headline == (
+        "fast has the lowest P99 TTFT (100 ms, 2.00x lower than base) and lowest mean TPOT (10.0 ms, 2.00x lower than base). "
+        "thrifty has the least energy per output token (1.00 J, 2.00x less than base)."
+    )
+    assert found.points[0].startswith(
+        "Load, not capacity, limits throughput: every system keeps up with the 1,005 output tokens/s"
+    )
+
+
+def test_a_system_at_capacity_makes_throughput_rank() -> None:
+    base = system("base", mean_queue_ms=9000.0, mean_e2el_ms=12_000.0, output_throughput=600.0)
+    found = verdict([base, system("big", p99_ttft_ms=50.0, mean_tpot_ms=25.0)])
+    assert found.headline == (
+        "big has the most output tokens per second (1,000 tokens/s, 1.67x more than base) and "
+        "lowest P99 TTFT (50.0 ms, 4.00x lower than base). "
+        "base has the lowest mean TPOT (20.0 ms; next is big, 1.25x higher). "
+        "Both have the same energy per output token (2.00 J)."
+    )
+    assert found.points[0].startswith("base is at capacity: requests wait 9,000 ms on average")
+    assert found.points[0].endswith("big keeps up with the load.")
+
+
+@pytest.mark.parametrize(
+    ("rate", "waiting", "full"),
+    [(1000.0, 100.0, False), (1000.0, 2100.0, True), (900.0, 300.0, False), (900.0, 500.0, True), (990.0, 500.0, False)],
+)
+def test_capacity_shows_in_the_wait_and_in_the_rate(rate: float, waiting: float, full: bool) -> None:
+    slow = system("slow", output_throughput=rate, mean_queue_ms=waiting)
+    assert at_capacity([system("base"), slow]) == (["slow"] if full else [])
+
+
+def test_rates_that_differ_without_a_backlog_are_not_called_capacity() -> None:
+    found = verdict([system("base"), system("short", output_throughput=800.0)])
+    assert "tokens per second" not in found.headline
+    assert found.points[0].startswith("No system is at capacity")
+
+
+def test_a_tie_is_a_tie() -> None:
+    found = verdict([system("base"), system("a", p99_ttft_ms=100.0), system("b", p99_ttft_ms=100.2)])
+    assert found.headline.startswith("a and b have the lowest P99 TTFT (100 ms, 2.00x lower than base).")
+    assert "All systems have the same mean TPOT (20.0 ms) and energy per output token (2.00 J)." in found.headline
+
+
+def test_the_first_system_can_be_best() -> None:
+    found = verdict([system("base"), system("slow", p99_ttft_ms=260.0, mean_tpot_ms=50.0, energy_per_output_token_j=2.5)])
+    assert found.headline == (
+        "base has the lowest P99 TTFT (200 ms; next is slow, 1.30x higher), "
+        "lowest mean TPOT (20.0 ms; next is slow, 2.50x higher) "
+        "and least energy per output token (2.00 J; next is slow, 1.25x more)."
+    )
+
+
+def test_one_system_is_described_not_ranked() -> None:
+    found = verdict([system("alone")])
+    assert found.headline == (
+        "alone serves 1,000 output tokens per second with a P99 TTFT of 200 ms and 2.00 J per output token."
+    )
+    assert found.points[0].startswith("Load, not capacity, limits throughput")
+
+
+def test_metrics_without_samples_do_not_rank() -> None:
+    found = verdict([system("base", mean_tpot_ms=None), system("other", mean_tpot_ms=None, p99_ttft_ms=100.0)])
+    assert "TPOT" not in found.headline
+
+
+def test_the_busiest_resource_is_named() -> None:
+    used = {"tensor_utilization": 0.2, "hbm_bandwidth_utilization": 0.61}
+    found = verdict([system("base", **used), system("other", tensor_utilization=0.9, hbm_bandwidth_utilization=0.3)])
+    assert (
+        found.points[1] == "Busiest resource: hbm bandwidth, at 61.0 % (base) of its peak; tensor, at 90.0 % (other) of its peak."
+    )
+
+
+def test_cautions_name_what_a_reader_may_overlook() -> None:
+    base, other = system("base", clipped=3), system("other", rejected_kv_cache=2, rejected_context=1, preempted=4, clipped=5)
+    other["trace"]["digest"] = "another"
+    other["system"]["precision"]["weights"] = "ternary"
+    other["system"]["units"] = [unit("lut", "none"), unit("pre", "other"), unit("tensor", "none", "analytical (a100)")]
+    other["energy"] = [energy_row(joules=1.0), energy_row("lut", "lookup", 3.0, source_class="assumed")]
+    assert verdict([base, other]).cautions == [
+        "The systems served different traces: their differences are also those of the load.",
+        "Models or number formats differ, so the quality of the answers may too "
+        "(base: m, fp16 weights, fp16 activations; other: m, ternary weights, fp16 activations).",
+        "other rejected 3 of 100 requests; latencies and rates are those of the others.",
+        "other preempted 4 requests for lack of KV cache and computed them again.",
+        "up to 5 requests were clipped to the context of the model.",
+        "Assumed figures make up 75.0 % of the energy of other.",
+        "other: no proof against the RTL at these parameters for lut and pre.",
+    ]
+
+
+def test_nothing_to_beware_of_is_said_as_nothing() -> None:
+    assert verdict([system("base"), system("other", mean_tpot_ms=10.0)]).cautions == []
+
+
+def test_the_verdict_of_real_results_ranks_what_the_metrics_rank() -> None:
+    systems = data()["systems"]
+    best = min(systems, key=lambda s: s["metrics"]["p99_ttft_ms"])
+    assert verdict(systems).headline.startswith(f"{best['name']} has the lowest P99 TTFT")
