@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 
-from sim.errors import BadInput, ToolFailed
+from sim.errors import ToolFailed
 
 
 @contextmanager
@@ -21,5 +21,3 @@ def tools(verb: str) -> Iterator[None]:
     except (ModuleNotFoundError, PackageNotFoundError) as error:
         name = error.name or str(error)
         raise ToolFailed(f"'rtloom {verb}' needs {name}, which is not installed: pip install 'rtloom[rtl]'") from None
-    except ValueError as error:
-        raise BadInput(str(error)) from None
