@@ -130,10 +130,8 @@ class Core(wiring.Component):
             weight_full.eq(load_weight | (weight_full & ~fire)),
         ]
         weight = [Signal(self.weights.payload[c].shape(), name=f"weight_{c}", reset_less=True) for c in columns]
-        load_column = Signal(unit.columns)
-        m.d.comb += load_column.eq(Mux(load_weight, column_used, 0))
         for c in columns:
-            with m.If(load_column[c]):
+            with m.If(load_weight & column_used[c]):
                 m.d.sync += weight[c].eq(self.weights.payload[c])
 
         # Stages 2 and 3: table row r feeds the multiplexers of all columns, plane word c those of all rows.
@@ -164,11 +162,11 @@ class Core(wiring.Component):
             cells = []
             for c in columns:
                 entry, negate, used = Array(table)[weight[c].index], weight[c].negate, column_used[c]
-                low, carry, sign = self._low_half(m, f"{r}_{c}", fire_row[r] & used, first, entry, negate)
-                high = self._high_half(m, f"{r}_{c}", high_row[r] & used, first_high, carry, sign)
+                low = self._low_half(m, f"{r}_{c}", fire_row[r] & used, first, entry, negate)
+                high = self._high_half(m, f"{r}_{c}", high_row[r] & used, first_high, low)
                 cell = Signal(ACCUMULATOR_BITS, name=f"drain_{r}_{c}", reset_less=True)
                 with m.If(drain_row[r] & used):
-                    m.d.sync += cell.eq(Cat(low, high))
+                    m.d.sync += cell.eq(Cat(low[: self._low_bits], high))
                 cells.append(cell)
             drain.append(Cat(*cells, total_drain))
 
@@ -187,7 +185,7 @@ class Core(wiring.Component):
         m.d.comb += [
             self.events.table_load.eq(_ones(load_row)),
             self.events.table_shift.eq(_ones(shift_row)),
-            self.events.weight_load.eq(_ones(load_column)),
+            self.events.weight_load.eq(Mux(load_weight, columns_used, 0)),
             self.events.accumulate.eq(_ones(fire_row) * columns_used),
             self.events.sum_accumulate.eq(_ones(sum_row)),
             self.events.drain.eq(_ones(drain_row) * (columns_used + 1)),
@@ -215,20 +213,21 @@ class Core(wiring.Component):
     def _low_half(self, m, name, enable, first, entry, negate):
         """Stage 2 of one cell: low + entry or low - entry by one adder, whose carry-in completes the two's complement.
 
-        Returns three registers: the sum, its carry, and the sign of what was added. high + carry - sign is left to stage 3.
+        Returns a register: the sum, its carry, and the sign of what was added. high + carry - sign is left to stage 3.
         """
-        low = Signal(self._low_bits, name=f"low_{name}", reset_less=True)
-        carry, sign = (Signal(name=f"{part}_{name}", reset_less=True) for part in ("carry", "sign"))
-        added = entry.as_unsigned() ^ negate.replicate(self._low_bits + 1)
+        low = Signal(self._low_bits + 2, name=f"low_{name}", reset_less=True)
+        added = Signal(self._low_bits + 1, name=f"added_{name}")
+        m.d.comb += added.eq(entry ^ negate.replicate(len(added)))
         with m.If(enable):
-            following = Cat(1, Mux(first, 0, low)) + Cat(negate, added[:-1])
-            m.d.sync += [Cat(low, carry).eq(following[1:]), sign.eq(added[-1])]
-        return low, carry, sign
+            following = Cat(1, Mux(first, 0, low[: self._low_bits])) + Cat(negate, added[:-1])
+            m.d.sync += low.eq(Cat(following[1:], added[-1]))
+        return low
 
-    def _high_half(self, m, name, enable, first, carry, sign):
+    def _high_half(self, m, name, enable, first, low):
         """Stage 3 of one cell: the high bits step up, down or not at all. Returns what the register will hold."""
         high = Signal(ACCUMULATOR_BITS - self._low_bits, name=f"high_{name}", reset_less=True)
         following = Signal.like(high, name=f"high_following_{name}")
+        carry, sign = low[-2], low[-1]
         step = Cat(carry ^ sign, sign & ~carry).as_signed()  # carry - sign
         m.d.comb += following.eq(Mux(first, 0, high) + step)
         with m.If(enable):
