@@ -40,6 +40,7 @@ PACKAGES = ("accel", "pim")
 ARTIFACTS = Path("out") / "conformance"
 SLOWEST_CYCLES_PER_S = 200  # a simulation slower than this has hung
 DRAWS_PER_CASE = 200
+CASE_CYCLES = 500_000
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,13 @@ def conform(
     """Play every (unit, op), in one simulation per set of parameters. Case i gets the seed ``seed + i``.
 
     Failed cases are repeated with waves below ``artifacts`` (None: not). Raises `accel.base.rtl.ToolError` where a simulator
-    fails or is missing; a unit that disagrees is no exception but a row with a failure.
+    fails or is missing, ValueError for an op too large to simulate; a unit that disagrees is a row with a failure.
     """
     by_unit: dict[RtlUnit, list[tuple[int, Op]]] = {}
     for i, (unit, op) in enumerate(cases):
+        if unit.cost(op).cycles > CASE_CYCLES:
+            wanted = f"wanted an op of at most {CASE_CYCLES} cycles, which a simulator plays in minutes"
+            raise ValueError(f"{wanted}; {op.describe()} takes {unit.cost(op).cycles} on {unit!r}")
         by_unit.setdefault(unit, []).append((seed + i, op))
     report = Report()
     for unit, numbered in by_unit.items():

@@ -29,9 +29,10 @@ Arrays = tuple[np.ndarray, ...]
 InputMaker = Callable[[Op, np.random.Generator], Arrays]
 CornerMaker = Callable[[Op], Iterable[tuple[str, Arrays]]]
 
-PASS_CYCLES = 1200  # what the drawn runs of one pass may take together, by their cost
-STALL_CHOICES = (0.05, 0.3, 0.6, 0.9)
+PASS_CYCLES = 800  # what the drawn runs of one pass may take together, by their cost
+STALL_CHOICES = (0.05, 0.25, 0.5, 0.75)
 DRAWS = 40  # of a tile, of which the best is taken
+DRAWS_REFUSED = 200
 HANG_SLACK = 300  # cycles without any handshake before a unit is said to hang, on top of its longest latency
 
 
@@ -189,14 +190,17 @@ class _Tiles:
         return best[1]
 
     def _drawn(self, op: Op) -> Op:
-        """Extents drawn from 1, the limit, and log-uniformly between; those without a limit up to twice the op's."""
-        while True:
-            limits = self.unit.limits(op)
+        """Extents drawn from 1, the op's own and its parts, the limit, and log-uniformly between (without a limit: up to
+        twice the op's own); the op's first tile where the unit executes none of many."""
+        limits = self.unit.limits(op)
+        for _ in range(DRAWS_REFUSED):
             extents = {}
             for name in op.dimensions:
-                most = limits.get(name, 2 * getattr(op, name))
+                own = getattr(op, name)
+                most = limits.get(name, 2 * own)
+                part = -(-own // int(self.rng.integers(2, 5)))
                 between = int(np.exp(self.rng.uniform(0, np.log(most + 1))))
-                extents[name] = int(self.rng.choice([1, most, between, between, between]))
+                extents[name] = int(self.rng.choice([1, min(part, most), min(own, most), most, between, between, between]))
             tile = op.resized(**extents)
             try:
                 self.unit.check(tile)
@@ -204,3 +208,4 @@ class _Tiles:
                 continue  # the unit does not execute this shape
             if all(getattr(tile, name) <= limit for name, limit in self.unit.limits(tile).items() if name in op.dimensions):
                 return tile
+        return next(tile for tile, _ in self.unit.runs(op))

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from accel.base import proofs
-from accel.base.proofs import proof_status, record, significant
+from accel.base import proofs, sources
+from accel.base.proofs import golden_sources, proof_status, record, unit_sources
 from accel.gpu_vector_unit import GpuVectorUnit
 from accel.table_precompute import TablePrecomputeUnit
 
@@ -55,33 +55,31 @@ def test_under_another_amaranth_the_rtlil_decides(folder):
     assert proof_status(UNIT, folder).status == "none"
 
 
-def test_a_changed_cost_golden_kernel_or_framework_is_noticed(monkeypatch):
-    before = proofs.unit_sources.__wrapped__(TablePrecomputeUnit), proofs.golden_sources.__wrapped__(TablePrecomputeUnit)
+def test_a_changed_cost_golden_kernel_or_framework_is_noticed_and_a_neighbour_is_not(monkeypatch):
+    significant = sources.significant
 
-    def after(edited, old, new):
+    def hashes(edited="nothing has this text", old="", new=""):
+        """Hashes of the unit's and the golden kernel's sources, as if ``old`` were ``new`` in the piece that has ``edited``."""
+
         def edit(source):
             return significant(source).replace(old, new) if edited in source else significant(source)
 
         with monkeypatch.context() as patch:
-            patch.setattr(proofs, "significant", edit)
-            return proofs.unit_sources.__wrapped__(TablePrecomputeUnit), proofs.golden_sources.__wrapped__(TablePrecomputeUnit)
+            patch.setattr(sources, "significant", edit)
+            return unit_sources.__wrapped__(TablePrecomputeUnit), golden_sources.__wrapped__(TablePrecomputeUnit)
 
-    assert after("nothing has this text", "a", "b") == before
-    cost = after("latency=CONFIG_CYCLES + words", "interval=words", "interval=words + 1")
-    assert cost[0] != before[0]
-    assert cost[1] == before[1]
-    table_format = after("def entry_bits(group", "ACTIVATION_BITS", "ACTIVATION_BIT")  # imported by the unit
-    assert table_format[0] != before[0]
-    golden = after("def half_table(op", "padded", "unpadded")
-    assert golden[0] == before[0]
-    assert golden[1] != before[1]
-    framework = after("def runs(self, op", "op.dimensions", "op.dimension")
-    assert framework[0] != before[0]
-
-
-def test_comments_docstrings_and_blank_lines_prove_nothing():
-    code = 'def f(x):\n    """Doc."""\n    # why\n    y = "# not a comment"  # but this\n\n    return y\n'
-    assert significant(code) == 'def f(x):\n    y = "# not a comment"\n    return y'
+    unit, golden = hashes()
+    assert (unit, golden) == (unit_sources(TablePrecomputeUnit), golden_sources(TablePrecomputeUnit))
+    changed = hashes("latency=CONFIG_CYCLES + words", "interval=words", "interval=words + 1")  # cost
+    assert changed[0] != unit
+    assert changed[1] == golden
+    assert hashes("def entry_bits(group", "ACTIVATION_BITS", "ACTIVATION_BITS + 1")[0] != unit  # what the RTL imports
+    assert hashes("def runs(self, op", "op.dimensions", "reversed(op.dimensions)")[0] != unit  # how an op is cut
+    changed = hashes("def half_table(op", "padded", "unpadded")  # golden kernel
+    assert changed[0] == unit
+    assert changed[1] != golden
+    assert hashes("def signs(group", "-1", "1")[1] != golden  # what the golden kernel calls
+    assert hashes("def gemm_traffic(", "written", "wrote") == (unit, golden)  # a neighbour of what the cost imports
 
 
 def test_a_new_record_replaces_the_old_and_drops_what_is_stale(folder):
