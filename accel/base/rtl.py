@@ -82,6 +82,6 @@ def _through_yosys(text: str) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``path`` in one step, so that a parallel reader sees the whole file or none."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
