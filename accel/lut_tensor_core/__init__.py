@@ -36,7 +36,6 @@ from pydantic import Field
 from accel.base.cost import Cost
 from accel.base.half_table import half_tables, pack_tables, table_format
 from accel.base.mapping import ceil_div
-from accel.base.quantity import Hertz
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
 from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, DRAIN_TURNAROUND, FILL, FINISH, RUN_BITS, longest_segment
@@ -58,8 +57,6 @@ class LutTensorCore(RtlUnit):
     """K: activations per table."""
     weight_bits: int = Field(default=2, ge=1, le=4)
     """W: bits of the widest weights; narrower ones take fewer planes. Ternary weights are stored in two bits."""
-    clock: Hertz = 1_410_000_000
-    """Frequency; 1.41 GHz in 28 nm is the paper's (table 1)."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "linear.lut_linear"
