@@ -23,6 +23,7 @@ STEPS = (("circle", "#2563eb"), ("square", "#e08600"), ("triangle", "#0f9f6e"), 
 SHOWN = 12
 """Systems in charts; beyond, only the tables show them, and a page stays small."""
 LABEL = 30
+MOST_TICKS = 6
 LATENCIES = {"ttft": "Time to first token (TTFT)", "tpot": "Time per output token (TPOT)", "e2el": "End-to-end latency (E2EL)"}
 INK, RULE = "#475569", "#e2e8f0"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
@@ -78,11 +79,29 @@ def _distribution(key: str, systems: Systems) -> Panel:
     axis = f"{name} ({unit})"
     log = all(value > 0 for curve in curves for value in curve)
     plot = _plot(240, x_axis_label=axis, y_axis_label="% of requests", x_axis_type="log" if log else "linear", y_range=(0, 100))
+    if log:
+        _decimal_ticks(plot, [v * factor for curve in curves for v in curve])
     for place, curve in enumerate(curves):
         if curve:
             shares = [round(100 * i / (len(curve) - 1), 2) for i in range(len(curve))]
             plot.line([_short(v * factor) for v in curve], shares, color=COLOURS[place], line_width=2)
     return _panel(f"chart-{key}-shares", f"Requests within this {name}", 240, "third", plot)
+
+
+def _decimal_ticks(plot: Any, values: Sequence[float]) -> None:
+    """Ticks at round values of a logarithmic axis, as many as can be read beside each other."""
+    low, high = min(values), max(values)
+    for steps in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
+        ticks = [
+            step * 10.0**decade
+            for decade in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            for step in steps
+        ]
+        ticks = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2]
+        if len(ticks) <= MOST_TICKS:
+            break
+    plot.xaxis.ticker = ticks
+    plot.xaxis.major_label_overrides = {tick: f"{tick:,g}" for tick in ticks}
 
 
 def energy(systems: Systems) -> list[Panel]:
@@ -128,7 +147,7 @@ def roofline(systems: Systems) -> list[Panel]:
     ridges = [tops * 1e3 / s["roofline"]["bandwidth_gb_s"] for s in drawn for tops in s["roofline"]["peaks_tops"].values()]
     if not xs or not ys or not peaks:
         return []
-    x_range = (min(xs) / 2, max(*xs, *ridges) * 3)
+    x_range = (min(xs) / 2, max(*xs, *ridges) * 10)
     y_range = (min(ys) / 2, max(*ys, *peaks) * 2.5)
     width = "whole" if len(drawn) == 1 else "half" if len(drawn) in (2, 4) else "third"
     return [_roof(place, system, x_range, y_range, width) for place, system in enumerate(drawn)]
@@ -146,8 +165,7 @@ def _roof(place: int, system: dict[str, Any], x_range: tuple[float, float], y_ra
     plot.line([x_range[0], top / slope], [x_range[0] * slope, top], color=INK, line_width=1.5)
     for label, tops in roof["peaks_tops"].items():
         plot.line([tops / slope, x_range[1]], [tops, tops], color=INK, line_width=1.5)
-        text = f"{shown(label)}: {figure(tops, 3)} TOPS"
-        _note(plot, x_range[1], tops, text)
+        _note(plot, x_range[1], tops, f"{shown(label)}: {figure(tops, 3)} TOPS", below=tops < top)
     _note(plot, x_range[1], y_range[0], f"memory: {figure(roof['bandwidth_gb_s'])} GB/s")
     legend, glyphs = [], []
     for (step, rows), (marker, colour) in zip(_by_step(roof["points"]).items(), itertools.cycle(STEPS)):
@@ -168,9 +186,9 @@ def _by_step(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _note(plot: Any, x: float, y: float, text: str) -> None:
-    """Text that ends at the right edge of the plot, above ``y``."""
-    place = {"x": [x], "y": [y], "text": [text], "x_offset": -6, "y_offset": -4, "text_align": "right"}
+def _note(plot: Any, x: float, y: float, text: str, below: bool = False) -> None:
+    """Text that ends at the right edge of the plot, above ``y`` or below it, where it does not cross the roof of the memory."""
+    place = {"x": [x], "y": [y], "text": [text], "x_offset": -6, "y_offset": 15 if below else -4, "text_align": "right"}
     plot.text(**place, text_font_size="11px", text_color=INK, text_font=_font())
 
 

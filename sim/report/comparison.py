@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim.metrics import unit_of
-from sim.report.figures import MINUS, MISSING, change, figure, quantity, scale
+from sim.report.capacity import at_capacity
+from sim.report.figures import MINUS, MISSING, change, figure, scale
 from sim.report.table import Cell, Column, Group, Table, plain
 
 SAME = 0.005  # relative: what is nearer is no news, and gets no colour
@@ -39,12 +40,13 @@ def measures(systems: Sequence[dict[str, Any]]) -> dict[str, list[Measure]]:
         for prefix, word in (("mean", "mean"), ("p99", "P99"))
     ]
     keys = dict.fromkeys(key for system in systems for key in system["metrics"] if key.endswith("_utilization"))
+    rate = "higher" if at_capacity(systems) else ""  # else the load sets the rates, and a higher one is no merit
     used = [Measure(key, f"{resource(key)}, share of peak", share=True) for key in keys]
     return {
         "Throughput": [
-            Measure("output_throughput", "Output", "higher"),
-            Measure("total_token_throughput", "Input and output", "higher"),
-            Measure("request_throughput", "Requests", "higher"),
+            Measure("output_throughput", "Output", rate),
+            Measure("total_token_throughput", "Input and output", rate),
+            Measure("request_throughput", "Requests", rate),
         ],
         "Latency": [*latency, Measure("mean_queue_ms", "Wait for admission, mean", "lower")],
         "Energy": [
@@ -182,10 +184,7 @@ def _formats(precision: dict[str, str]) -> str:
 
 
 def _units(units: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(
-        f"{unit['name']}: {unit['count']:,} x {unit['kind']} at {quantity(float(unit['clock_hz']) / 1e9, 'GHz')}"
-        for unit in units
-    )
+    return ", ".join(f"{unit['count']:,} {unit['kind']}" for unit in units)
 
 
 def _area(system: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ SLOW_MS = 10_000.0  # beyond, seconds are easier to read
 
 
 def figure(value: Any, digits: int = 4) -> str:
-    """A number with ``digits`` significant digits and no exponent between 1e-4 and 1e15; integers below a million in full."""
+    """A number with ``digits`` significant digits and no exponent between 1e-4 and 1e15; integers in full."""
     if value is None:
         return MISSING
     if isinstance(value, int):
@@ -75,9 +75,11 @@ def beside(value: float, largest: float, digits: int = 4) -> str:
 
 
 def change(value: float, base: float) -> str:
-    """How far ``value`` lies from ``base``, as signed percent; "=" where nothing of it would show."""
+    """How far ``value`` lies from ``base``: signed percent, "12.3x" from ten times up, "=" where nothing of it would show."""
     if not base:
         return "=" if value == base else MISSING
+    if value >= 10 * base:
+        return times(value / base)
     share = 100 * (value / base - 1)
     if abs(share) < 0.05:
         return "="

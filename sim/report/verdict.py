@@ -10,19 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim.report.capacity import EQUAL_RATES, at_capacity
 from sim.report.comparison import resource
 from sim.report.energy import class_shares
 from sim.report.evidence import is_analytical
-from sim.report.figures import figure, joined, percent, quantity, scale, times
+from sim.report.figures import figure, joined, percent, quantity, times
 
 TIE = 0.005
 """Relative: values nearer than this count as equal."""
-EQUAL_RATES = 0.02
-"""Throughputs that differ by less are those of one load: the last requests end at slightly different times."""
-BACKLOG = 0.5
-"""A system whose requests wait for more than this share of their latency is at its capacity."""
-SLOWED = 0.1
-"""So is one with this share, if its throughput is lower than another's."""
 
 Systems = Sequence[dict[str, Any]]
 
@@ -63,26 +58,13 @@ def verdict(systems: Systems) -> Verdict:
     return Verdict(_headline(systems, full), [p for p in points if p], list(_cautions(systems)))
 
 
-def at_capacity(systems: Systems) -> list[str]:
-    """Names of the systems that cannot keep up with the load: their requests wait for a large part of their latency."""
-    best = max(s["metrics"]["output_throughput"] or 0.0 for s in systems)
-    found = []
-    for system in systems:
-        metrics = system["metrics"]
-        waiting = (metrics["mean_queue_ms"] or 0.0) / (metrics["mean_e2el_ms"] or 1.0)
-        slowed = (metrics["output_throughput"] or 0.0) < best * (1 - EQUAL_RATES)
-        if waiting > BACKLOG or (slowed and waiting > SLOWED):
-            found.append(system["name"])
-    return found
-
-
 def _headline(systems: Systems, full: Sequence[str]) -> str:
     if len(systems) == 1:
         name, metrics = systems[0]["name"], systems[0]["metrics"]
         rate, ttft = figure(metrics["output_throughput"], 3), quantity(metrics["p99_ttft_ms"], "ms")
         joules = quantity(metrics["energy_per_output_token_j"], "J")
         return f"{name} serves {rate} output tokens per second with a P99 TTFT of {ttft} and {joules} per output token."
-    criteria = [_THROUGHPUT, *_ALWAYS] if full else list(_ALWAYS)
+    criteria = [_THROUGHPUT, *_ALWAYS] if len(full) == len(systems) else list(_ALWAYS)
     by_winners: dict[tuple[str, ...], list[str]] = {}
     for criterion in criteria:
         winners, phrase = _judge(criterion, systems)
@@ -90,13 +72,21 @@ def _headline(systems: Systems, full: Sequence[str]) -> str:
             by_winners.setdefault(winners, []).append(phrase)
     if not by_winners:
         return "No system completed enough requests to be compared."
-    sentences = []
+    sentences = [_behind(systems, full)] if 0 < len(full) < len(systems) else []
     for winners, phrases in by_winners.items():
         everyone = len(winners) == len(systems)
         subject = ("Both" if len(systems) == 2 else "All systems") if everyone else joined(winners)
         verb = "have the same" if everyone else "has the" if len(winners) == 1 else "have the"
         sentences.append(f"{subject} {verb} {joined(phrases)}.")
     return " ".join(sentences)
+
+
+def _behind(systems: Systems, full: Sequence[str]) -> str:
+    """Who cannot serve the load. The others are not ranked: the load sets their rates."""
+    rates = {s["name"]: s["metrics"]["output_throughput"] or 0.0 for s in systems}
+    most = max(rates.values())
+    behind = joined(f"{name} ({figure(rates[name])} of {figure(most)} output tokens/s)" for name in full)
+    return f"{behind} cannot keep up with the load."
 
 
 def _judge(criterion: _Criterion, systems: Systems) -> tuple[tuple[str, ...], str]:
@@ -108,8 +98,7 @@ def _judge(criterion: _Criterion, systems: Systems) -> tuple[tuple[str, ...], st
         return (), ""
     best = max(values.values()) if criterion.higher else min(values.values())
     winners = tuple(name for name, value in values.items() if abs(value - best) <= TIE * abs(best))
-    factor, unit = scale(criterion.unit, values.values())
-    value = f"{figure(best * factor, 3)} {unit}"
+    value = quantity(best, criterion.unit)
     if len(winners) == len(systems):
         return winners, f"{criterion.short} ({value})"
     if base["name"] in winners:
@@ -172,10 +161,11 @@ def _cautions(systems: Systems) -> Iterable[str]:
     """What a reader may overlook."""
     if len({s["trace"]["digest"] for s in systems}) > 1:
         yield "The systems served different traces: their differences are also those of the load."
-    served = {(s["system"]["model"], *(str(v) for v in s["system"]["precision"].values())) for s in systems}
-    if len(served) > 1:
-        what = (f"{s['name']}: {s['system']['model']}, {_formats(s)}" for s in systems)
-        yield f"Models or number formats differ, so the quality of the answers may too ({'; '.join(what)})."
+    if len({s["system"]["model"] for s in systems}) > 1:
+        yield f"Models differ: {_by((s['system']['model'], s['name']) for s in systems)}."
+    if len({tuple(s["system"]["precision"].items()) for s in systems}) > 1:
+        formats = _by((_formats(s), s["name"]) for s in systems)
+        yield f"Number formats differ, so the quality of the answers may too: {formats}."
     for system in systems:
         metrics = system["metrics"]
         rejected = metrics["rejected_context"] + metrics["rejected_kv_cache"]
@@ -193,7 +183,7 @@ def _cautions(systems: Systems) -> Iterable[str]:
 
 def _formats(system: dict[str, Any]) -> str:
     precision = system["system"]["precision"]
-    return f"{precision['weights']} weights, {precision['activations']} activations"
+    return f"{precision['weights']} weights, {precision['activations']} activations, {precision['kv']} KV cache"
 
 
 def _trust(systems: Systems) -> Iterable[str]:
@@ -202,7 +192,19 @@ def _trust(systems: Systems) -> Iterable[str]:
     if assumed:
         parts = (f"{percent(share)} of the energy of {name}" for name, share in assumed)
         yield f"Assumed figures make up {joined(parts)}."
-    for system in systems:
-        open_ = [u["name"] for u in system["system"]["units"] if not is_analytical(u) and u["proof"] != "proved"]
-        if open_:
-            yield f"{system['name']}: no proof against the RTL at these parameters for {joined(open_)}."
+    unproved = [
+        (unit["name"], system["name"])
+        for system in systems
+        for unit in system["system"]["units"]
+        if not is_analytical(unit) and unit["proof"] != "proved"
+    ]
+    if unproved:
+        yield f"Not proved against the RTL at these parameters: {_by(unproved)}."
+
+
+def _by(facts: Iterable[tuple[str, str]]) -> str:
+    """What holds of whom: "ternary weights (A and B); fp16 weights (C)"."""
+    owners: dict[str, list[str]] = {}
+    for fact, name in facts:
+        owners.setdefault(fact, []).append(name)
+    return "; ".join(f"{fact} ({joined(names)})" for fact, names in owners.items())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from report_systems import data, energy_row, system, unit
 
-from sim.report.verdict import at_capacity, verdict
+from sim.report.capacity import at_capacity
+from sim.report.comparison import comparison
+from sim.report.verdict import verdict
 
 
 def test_under_a_load_that_all_keep_up_with_throughput_does_not_rank() -> None:
@@ -21,17 +23,24 @@ def test_under_a_load_that_all_keep_up_with_throughput_does_not_rank() -> None:
     )
 
 
-def test_a_system_at_capacity_makes_throughput_rank() -> None:
+def test_a_system_at_capacity_is_told_from_those_that_keep_up() -> None:
     base = system("base", mean_queue_ms=9000.0, mean_e2el_ms=12_000.0, output_throughput=600.0)
     found = verdict([base, system("big", p99_ttft_ms=50.0, mean_tpot_ms=25.0)])
     assert found.headline == (
-        "big has the most output tokens per second (1,000 tokens/s, 1.67x more than base) and "
-        "lowest P99 TTFT (50.0 ms, 4.00x lower than base). "
+        "base (600.0 of 1,000 output tokens/s) cannot keep up with the load. "
+        "big has the lowest P99 TTFT (50.0 ms, 4.00x lower than base). "
         "base has the lowest mean TPOT (20.0 ms; next is big, 1.25x higher). "
         "Both have the same energy per output token (2.00 J)."
     )
     assert found.points[0].startswith("base is at capacity: requests wait 9,000 ms on average")
     assert found.points[0].endswith("big keeps up with the load.")
+
+
+def test_throughput_ranks_systems_that_are_all_at_capacity() -> None:
+    full = {"mean_queue_ms": 9000.0, "mean_e2el_ms": 12_000.0}
+    found = verdict([system("base", output_throughput=500.0, **full), system("big", **full)])
+    assert found.headline.startswith("big has the most output tokens per second (1,000 tokens/s, 2.00x more than base).")
+    assert found.points[0].startswith("base and big are at capacity: requests wait 9,000 ms and 9,000 ms on average")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +50,13 @@ def test_a_system_at_capacity_makes_throughput_rank() -> None:
 def test_capacity_shows_in_the_wait_and_in_the_rate(rate: float, waiting: float, full: bool) -> None:
     slow = system("slow", output_throughput=rate, mean_queue_ms=waiting)
     assert at_capacity([system("base"), slow]) == (["slow"] if full else [])
+
+
+@pytest.mark.parametrize(("waiting", "tone"), [(500.0, "good"), (5.0, "")])
+def test_throughput_is_good_news_only_where_a_system_is_at_capacity(waiting: float, tone: str) -> None:
+    systems = [system("slow", output_throughput=900.0, mean_queue_ms=waiting), system("fast")]
+    rows = {row[0].text: row for group in comparison(systems).groups for row in group.rows}
+    assert (rows["Output"][3].note, rows["Output"][3].tone) == ("+11.1 %", tone)
 
 
 def test_rates_that_differ_without_a_backlog_are_not_called_capacity() -> None:
@@ -89,17 +105,19 @@ def test_cautions_name_what_a_reader_may_overlook() -> None:
     base, other = system("base", clipped=3), system("other", rejected_kv_cache=2, rejected_context=1, preempted=4, clipped=5)
     other["trace"]["digest"] = "another"
     other["system"]["precision"]["weights"] = "ternary"
+    other["system"]["model"] = "n"
     other["system"]["units"] = [unit("lut", "none"), unit("pre", "other"), unit("tensor", "none", "analytical (a100)")]
     other["energy"] = [energy_row(joules=1.0), energy_row("lut", "lookup", 3.0, source_class="assumed")]
     assert verdict([base, other]).cautions == [
         "The systems served different traces: their differences are also those of the load.",
-        "Models or number formats differ, so the quality of the answers may too "
-        "(base: m, fp16 weights, fp16 activations; other: m, ternary weights, fp16 activations).",
+        "Models differ: m (base); n (other).",
+        "Number formats differ, so the quality of the answers may too: fp16 weights, fp16 activations, fp16 KV cache (base); "
+        "ternary weights, fp16 activations, fp16 KV cache (other).",
         "other rejected 3 of 100 requests; latencies and rates are those of the others.",
         "other preempted 4 requests for lack of KV cache and computed them again.",
         "up to 5 requests were clipped to the context of the model.",
         "Assumed figures make up 75.0 % of the energy of other.",
-        "other: no proof against the RTL at these parameters for lut and pre.",
+        "Not proved against the RTL at these parameters: lut (other); pre (other).",
     ]
 
 
