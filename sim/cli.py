@@ -276,6 +276,8 @@ def verify(
 def characterize(
     unit: Annotated[str, typer.Argument(help="A unit with RTL, by kind.")],
     liberty: Annotated[list[Path], typer.Option("--liberty", metavar="FILE", help="Liberty file; repeatable.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE ...]", help="Further Liberty files.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of operands, stalls and idle times.")] = 0,
     settings: Set = None,
     out: Out = None,
     json: Json = False,
