@@ -70,10 +70,10 @@ class Pass:
         self.taken = [0] * len(bench.inputs)
         self.offered = [False] * len(bench.inputs)
         self.due = [0] * len(bench.outputs)  # words that the open run still owes, per output stream
-        self.got = [[] for _ in bench.outputs]
-        self.got_cycles = [[] for _ in bench.outputs]
-        self.closed = []  # [first cycle, last cycle, event counts] of each run that is over
-        self.open_since = None
+        self.got: list[list[int]] = [[] for _ in bench.outputs]
+        self.got_cycles: list[list[int]] = [[] for _ in bench.outputs]
+        self.closed: list[list] = []  # [first cycle, last cycle, event counts] of each run that is over
+        self.open_since: int | None = None
         self.cycle = -1  # of the last rising edge; the first edge that sees inputs is cycle 0
         self.random = random.Random(script["seed"])
 
@@ -103,7 +103,7 @@ class Pass:
         everything = (1 << len(bench.outputs)) - 1
         outputs_at = len(bench.inputs)
         ready = everything if mode == "free" else 0
-        waiting, quiet, last = 0, 0, (None, None)
+        waiting, quiet, last = 0, 0, (-1, -1)  # the inputs as last set
         while len(self.closed) < len(self.runs):
             valid = self._offer(mode)
             if mode == "stalled":

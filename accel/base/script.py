@@ -179,15 +179,14 @@ class _Tiles:
         return self._best(op, lambda latency: abs(latency - cycles))
 
     def _best(self, op: Op, distance: Callable[[int], int]) -> Op:
-        best = None
-        for _ in range(DRAWS):
-            tile = self._drawn(op)
+        best, nearest = self._drawn(op), None
+        for tile in itertools.chain([best], (self._drawn(op) for _ in range(DRAWS - 1))):
             off = distance(int(self.unit.tile_cost(tile).latency))
-            if best is None or off < best[0]:
-                best = off, tile
+            if nearest is None or off < nearest:
+                best, nearest = tile, off
             if off == 0:
                 break
-        return best[1]
+        return best
 
     def _drawn(self, op: Op) -> Op:
         """Extents drawn from 1, the op's own and its parts, the limit, and log-uniformly between (without a limit: up to

@@ -46,7 +46,9 @@ def interface(unit: RtlUnit) -> Interface:
     from amaranth.hdl import Shape
     from amaranth.lib import data, stream, wiring
 
-    inputs, outputs, events = [], [], None
+    inputs: list[tuple[str, int]] = []
+    outputs: list[tuple[str, int]] = []
+    events = None
     component, _ = elaborate(unit)
     for name, member in component.signature.members.items():
         if member.is_signature and isinstance(member.signature, stream.Signature):

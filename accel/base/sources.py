@@ -45,7 +45,8 @@ def significant(source: str) -> str:
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
@@ -73,7 +74,8 @@ def _look_up(module: str, name: str | None) -> tuple[str, list[Name]]:
         return significant(parsed.text), [*_imports(parsed, parsed.body), *((sub, None) for sub in inside)]
     if name not in parsed.definitions:  # a submodule, or an attribute that the module makes in some other way
         return _look_up(f"{module}.{name}" if _file(f"{module}.{name}") else module, None)
-    texts, uses = [], []
+    texts: list[str] = []
+    uses: list[Name] = []
     for statement in parsed.definitions[name] + parsed.effects:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             uses += _imports(parsed, [statement], name)

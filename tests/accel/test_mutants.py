@@ -14,8 +14,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
 import kernels_ref.tables
-from accel.base.conformance import conform
+from accel.base.conformance import PACKAGES, conform
 from accel.base.cost import Cost
+from accel.base.spec import discover
+from accel.base.unit import RtlUnit
 from accel.table_precompute import TablePrecomputeUnit
 from workloads.ops import TablePrecompute
 
@@ -305,6 +307,39 @@ class WrongAtOneCorner(Wrapped):
 def test_a_wrong_rtl_fails(mutant, message):
     failure = failure_of(mutant())
     assert re.search(message, failure, re.DOTALL), failure
+
+
+# The counting is wrong: every event of every unit, on the cheapest of the unit's examples
+
+
+def gated(unit, event):
+    """``unit`` with every second occurrence of ``event`` not counted."""
+
+    class EventHalved(type(unit)):
+        def component(self):
+            return _Wrapper(self, super().component())
+
+        def mutate(self, m, inner, outer):
+            skip, now = Signal(init=1), inner.events[event]
+            m.d.sync += skip.eq(skip ^ (now != 0))
+            with m.If(skip):
+                m.d.comb += outer.events[event].eq(0)
+
+    return EventHalved(**unit.model_dump(mode="json"))
+
+
+def every_event():
+    for package in PACKAGES:
+        for kind, cls in discover(package, RtlUnit).items():
+            unit, op = min(cls.examples(), key=lambda example: np.prod([1, *vars(example[0]).values()]))
+            for event in unit.tile_cost(op).events:
+                yield pytest.param(unit, op, event, id=f"{kind}-{event}")
+
+
+@pytest.mark.parametrize(("unit", "op", "event"), [*every_event()])
+def test_an_event_whose_enable_is_gated_fails(unit, op, event):
+    (row,) = conform([(gated(unit, event), op)], artifacts=None).rows
+    assert re.search(rf"cost says (\d+) of event '{event}', the RTL counted (?!\1\b)\d+", row.failure or "passed"), row
 
 
 def test_a_failure_leaves_its_waves_and_a_command_that_repeats_it(tmp_path):
