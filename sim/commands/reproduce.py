@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sim.commands.emit import emit
 from sim.commands.output import table
@@ -15,5 +16,13 @@ def main(*, system: str | None, out: Path | None, json: bool) -> None:
     """Print every row; with ``--json`` with its source, constants and note."""
     rows = [row.as_dict() for row in reproduce(system)]
     shown = [[f"{row['error']:+.1%}" if c == "error" else row[c] for c in COLUMNS] for row in rows]
-    notes = [f"{row['setup']}, {row['metric']}: {row['note']}" for row in rows if row["note"]]
-    emit("reproduce", rows, "\n".join([table(shown, COLUMNS), *([""] if notes else []), *notes]), json, out)
+    emit("reproduce", rows, "\n".join([table(shown, COLUMNS), *_notes(rows)]), json, out)
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    """Each note once, under the rows that it explains."""
+    about: dict[str, list[str]] = {}
+    for row in rows:
+        if row["note"]:
+            about.setdefault(row["note"], []).append(f"{row['setup']}, {row['metric']}")
+    return [line for note, setups in about.items() for line in ("", *setups, f"  {note}")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,10 @@ def _class(found: dict[str, type[Spec]], what: str, name: str) -> tuple[dict[str
             }
         )
     executes = [op.kind for op in getattr(cls, "executes", ())]
-    about = (cls.__doc__ or "").strip()
+    about = inspect.getdoc(cls) or ""
     lines = [about, ""] + ([f"Executes: {', '.join(executes)}", ""] if executes else [])
     columns = ("name", "wanted", "default", "about")
-    text = "\n".join(lines) + table([[str(f[c]) for c in columns] for f in fields], columns)
+    text = "\n".join(lines) + "\n" + table([["-" if f[c] is None else str(f[c]) for c in columns] for f in fields], columns)
     return {"about": about, "executes": executes, "fields": fields}, text
 
 
@@ -90,7 +91,8 @@ def _wanted(schema: dict[str, Any]) -> str:
     """A field's type and range in words."""
     if schema.get("examples"):
         return f'text such as "{schema["examples"][0]}"'
-    kind = schema.get("type") or "/".join(str(s.get("type", s.get("const", "table"))) for s in schema.get("anyOf", [])) or "table"
+    choices = [str(s.get("type", s.get("const", "table"))) for s in schema.get("anyOf", [])]
+    kind = schema.get("type") or " or ".join("nothing" if c == "null" else c for c in choices) or "table"
     if "enum" in schema:
         kind = " | ".join(map(str, schema["enum"]))
     ends = [("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<")]
