@@ -229,7 +229,8 @@ def _hover(plot: Any, tooltips: list[tuple[str, str]], renderers: Any = "auto") 
 def _panel(key: str, title: str, height: int, width: str, plot: Any, legend: Sequence[tuple[str, str]] = ()) -> Panel:
     from bokeh.embed import json_item
 
-    return Panel(key, title, height, width, list(legend), _renumbered(json_item(plot, key), key))
+    item: Any = json_item(plot, key)  # type: ignore[arg-type]  # an id is a string to Bokeh too
+    return Panel(key, title, height, width, list(legend), _renumbered(item, key))
 
 
 def _renumbered(item: dict[str, Any], key: str) -> dict[str, Any]:

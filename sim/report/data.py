@@ -45,6 +45,6 @@ def curves(columns: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     for name in CURVES:
         values = np.asarray(columns[name], dtype=np.float64)
         values = values[~np.isnan(values)]
-        quantiles = np.quantile(values, shares) if len(values) else []
+        quantiles = np.quantile(values, shares).tolist() if len(values) else []
         found[name] = [float(f"{value:.{DIGITS}g}") for value in quantiles]
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sim.report.table import Cell, Table
 from sim.report.verdict import Verdict
@@ -58,5 +58,5 @@ def _cell(cell: Cell) -> str:
     return f"{escaped(cell.text)} ({escaped(cell.note)})" if cell.note else escaped(cell.text)
 
 
-def _line(cells: object) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"

@@ -51,9 +51,7 @@ class Table:
     folded: bool = False
 
 
-def plain(
-    title: str, columns: Sequence[Column | str], rows: Iterable[Sequence[Cell | str]], note: str = "", folded: bool = False
-) -> Table:
+def plain(title: str, columns: Sequence[Any], rows: Iterable[Sequence[Any]], note: str = "", folded: bool = False) -> Table:
     """A table without groups; strings stand for cells and for headings of text."""
     heads = [column if isinstance(column, Column) else Column(column) for column in columns]
     lines = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
