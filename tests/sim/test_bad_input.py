@@ -85,7 +85,7 @@ def test_a_trace_that_may_not_be_read_is_a_storage_error(rtloom, folder, monkeyp
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("sim.experiment.read_trace", refuse)
+    monkeypatch.setattr("workloads.readers.read_trace", refuse)
     assert "trace.csv: cannot read the trace: Permission denied" in rtloom("run", "experiment.toml", code=4).stderr
 
 
