@@ -34,6 +34,7 @@ class Bench:
         self.outputs = [s["name"] for s in interface["outputs"]]
         self.events = interface["events"]
         self.payload_in = [getattr(dut, f"in_{name}") for name in self.inputs]
+        self.ones_in = [(1 << s["width"]) - 1 for s in interface["inputs"]]
         self.payload_out = [getattr(dut, f"out_{name}") for name in self.outputs]
         self.counters = [getattr(dut, f"count_{name}") for name in self.events]
         self.edge = FallingEdge(dut.clk)
@@ -69,6 +70,7 @@ class Pass:
         self.words = [[int(w, 16) for w in words] for words in script["inputs"]]  # of all runs, per input stream
         self.taken = [0] * len(bench.inputs)
         self.offered = [False] * len(bench.inputs)
+        self.stale = [False] * len(bench.inputs)  # the payload still shows a word that was taken
         self.due = [0] * len(bench.outputs)  # words that the open run still owes, per output stream
         self.got: list[list[int]] = [[] for _ in bench.outputs]
         self.got_cycles: list[list[int]] = [[] for _ in bench.outputs]
@@ -132,13 +134,18 @@ class Pass:
         await self._drain()
 
     def _offer(self, mode):
-        """Put the next word on each input stream that has one; a word once offered stays. Returns the valid bits."""
+        """Put the next word on each input stream that has one; a word once offered stays. Returns the valid bits.
+
+        While no word is offered the payload is the complement of the last one: a unit must not look at it.
+        """
         valid = 0
         for i, words in enumerate(self.words):
             if not self.offered[i]:
-                if self.taken[i] == len(words):
-                    continue
-                if mode == "stalled" and self.random.random() < self.script["idle"][i]:
+                over = self.taken[i] == len(words)
+                if over or (mode == "stalled" and self.random.random() < self.script["idle"][i]):
+                    if self.stale[i]:
+                        self.bench.payload_in[i].value = words[self.taken[i] - 1] ^ self.bench.ones_in[i]
+                        self.stale[i] = False
                     continue
                 self.bench.payload_in[i].value = words[self.taken[i]]
                 self.offered[i] = True
@@ -155,7 +162,7 @@ class Pass:
         for i in range(len(self.words)):
             if fired >> i & 1:
                 self.taken[i] += 1
-                self.offered[i] = False
+                self.offered[i], self.stale[i] = False, True
 
     def _outputs_fired(self, fired):
         for o, name in enumerate(self.bench.outputs):

@@ -26,6 +26,10 @@ class Row:
     failure: str | None = None
     reproduce: str | None = None
 
+    def told(self) -> str:
+        """The failure, and the command that repeats it where its case was saved."""
+        return "\n".join(filter(None, [self.failure, self.reproduce and f"repeat with: {self.reproduce}"]))
+
 
 @dataclass
 class Report:
@@ -43,7 +47,7 @@ class Report:
     def assert_passed(self) -> None:
         """Raise AssertionError with every failure and its command."""
         if self.failures:
-            raise AssertionError("\n\n".join(f"{row.failure}\nrepeat with: {row.reproduce}" for row in self.failures))
+            raise AssertionError("\n\n".join(row.told() for row in self.failures))
 
     def junit(self, path: Path) -> None:
         """Write the rows as JUnit XML, one test case each."""
@@ -55,5 +59,5 @@ class Report:
             )
             if row.failure:
                 failure = ElementTree.SubElement(case, "failure", message=row.failure.partition("\n")[0])
-                failure.text = f"{row.failure}\nrepeat with: {row.reproduce}"
+                failure.text = row.told()
         ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

@@ -273,6 +273,17 @@ class Hangs(Wrapped):
             m.d.comb += [outer.activations.ready.eq(0), inner.activations.valid.eq(0)]
 
 
+class LooksAfterTheHandshake(Wrapped):
+    """A register before the unit, bypassed by the input's payload where no next word is offered."""
+
+    def mutate(self, m, inner, outer):
+        full, saved = Signal(), Signal(outer.activations.payload.as_value().shape())
+        m.d.comb += [outer.activations.ready.eq(~full | inner.activations.ready), inner.activations.valid.eq(full)]
+        m.d.comb += inner.activations.payload.eq(Mux(outer.activations.valid, saved, outer.activations.payload.as_value()))
+        with m.If(outer.activations.ready):
+            m.d.sync += [full.eq(outer.activations.valid), saved.eq(outer.activations.payload)]
+
+
 class WrongAtOneCorner(Wrapped):
     """Wrong only for the single input -128, -128, as if a sum had been clipped."""
 
@@ -301,6 +312,7 @@ class WrongAtOneCorner(Wrapped):
         (ConfigLate, r"its config word should be taken in cycle \d+, the RTL took it in cycle \d+"),
         (Bubble, r"cost says (\d+) cycles .*, the RTL took \d+"),
         (Hangs, r"hangs, nothing moved for \d+ cycles \(run open, .*activations: 3 of \d+ words taken, valid=1 ready=0"),
+        (LooksAfterTheHandshake, r"should be -?\d+ \(tables.half_table\), the RTL gave"),
         (WrongAtOneCorner, r"should be 256 \(tables.half_table\), the RTL gave 255"),
     ],
 )
