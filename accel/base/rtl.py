@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -41,10 +44,23 @@ def elaborate(unit: RtlUnit) -> tuple[wiring.Component, str]:
 
     component = unit.component()
     try:
-        return component, rtlil.convert(component, name="top", emit_src=False)
+        with _uncollected():
+            return component, rtlil.convert(component, name="top", emit_src=False)
     except TypeError as error:
         rule = "each stream of a unit has both valid and ready, neither fixed by always_valid or always_ready"
         raise TypeError(f"the component of {unit.kind()} cannot be exported: {error} ({rule})") from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Garbage collection put off: what elaboration makes all stays in use, and looking through it meanwhile doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def rtlil_hash(unit: RtlUnit) -> str:
