@@ -117,15 +117,8 @@ def price(pricer: StepPricer, chunks: list[tuple[int, int]], batch: int, context
         "weight_bytes": pricer.weight_bytes,
         "kv_cache_tokens": pricer.kv_tokens,
         "ops": [_row(line, total_ps, device) for line in lines.values()],
-        "units": [
-            {"name": name, "kind": slot.unit.kind(), "count": slot.count, "class": slot.unit.proof_class}
-            | proof.status(slot.unit)
-            for name, slot in device.units.items()
-        ],
-        "sources": [
-            {"component": r.component, "kind": r.kind, "event": r.event, "class": r.source_class, "source": r.source}
-            for r in ledger
-        ],
+        "units": proof.of_device(device),
+        "sources": [{name: getattr(row, name) for name in _SOURCE} for row in ledger],
     }
 
 
@@ -146,7 +139,7 @@ def _bytes(lines: Any) -> dict[str, dict[str, int]]:
 
 def _row(line: _Line, total_ps: int, device: Device) -> dict[str, Any]:
     stage, timing = line.first.stage, line.first.timing
-    unit = device.units[stage.unit].unit
+    unit: Any = device.units[stage.unit].unit
     return {
         "op": stage.op.kind,
         "role": stage.op.role or getattr(stage.op, "function", ""),
