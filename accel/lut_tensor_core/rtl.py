@@ -18,7 +18,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from accel.base.half_table import entries, entry_bits
+from accel.base.half_table import entries
 from accel.base.streams import event_layout
 from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, RUN_BITS, group_counter_bits
 
@@ -41,7 +41,7 @@ class Core(wiring.Component):
 
     def __init__(self, unit):
         self.unit = unit
-        table = data.ArrayLayout(entry_bits(unit.group), entries(unit.group))
+        table = data.ArrayLayout(unit.entry_bits, entries(unit.group))
         column = data.StructLayout({"index": unit.group - 1, "negate": 1})
         row = data.StructLayout({"cells": data.ArrayLayout(ACCUMULATOR_BITS, unit.columns), "sum": ACCUMULATOR_BITS})
         super().__init__(
@@ -130,8 +130,10 @@ class Core(wiring.Component):
             weight_full.eq(load_weight | (weight_full & ~fire)),
         ]
         weight = [Signal(self.weights.payload[c].shape(), name=f"weight_{c}", reset_less=True) for c in columns]
+        load_column = Signal(unit.columns)
+        m.d.comb += load_column.eq(Mux(load_weight, column_used, 0))
         for c in columns:
-            with m.If(load_weight & column_used[c]):
+            with m.If(load_column[c]):
                 m.d.sync += weight[c].eq(self.weights.payload[c])
 
         # Stages 2 and 3: table row r feeds the multiplexers of all columns, plane word c those of all rows.
@@ -151,7 +153,7 @@ class Core(wiring.Component):
             last_high.eq(fire & last_of_segment),
             run_ends.eq(last_of_run),
         ]
-        drain = []
+        drain, accumulates, drains = [], [], []
         for r in rows:
             table = self._table(m, r, load_row[r], shift_row[r])
             total, total_drain = (Signal(ACCUMULATOR_BITS, name=f"{name}_{r}", reset_less=True) for name in ("sum", "sum_drain"))
@@ -159,13 +161,23 @@ class Core(wiring.Component):
                 m.d.sync += total.eq(Mux(first_group, 0, total) + table[0])  # -T[0] is the sum of the group's activations
             with m.If(drain_row[r]):
                 m.d.sync += total_drain.eq(total)
+            fire_cell, high_cell, drain_cell = (
+                Signal(unit.columns, name=f"{name}_cell_{r}") for name in ("fire", "high", "drain")
+            )
+            m.d.comb += [
+                fire_cell.eq(Mux(fire_row[r], column_used, 0)),
+                high_cell.eq(Mux(high_row[r], column_used, 0)),
+                drain_cell.eq(Mux(drain_row[r], column_used, 0)),
+            ]
+            accumulates.append(_ones(fire_cell))
+            drains.append(_ones(drain_cell))
             cells = []
             for c in columns:
-                entry, negate, used = Array(table)[weight[c].index], weight[c].negate, column_used[c]
-                low = self._low_half(m, f"{r}_{c}", fire_row[r] & used, first, entry, negate)
-                high = self._high_half(m, f"{r}_{c}", high_row[r] & used, first_high, low)
+                entry, negate = Array(table)[weight[c].index], weight[c].negate
+                low = self._low_half(m, f"{r}_{c}", fire_cell[c], first, entry, negate)
+                high = self._high_half(m, f"{r}_{c}", high_cell[c], first_high, low)
                 cell = Signal(ACCUMULATOR_BITS, name=f"drain_{r}_{c}", reset_less=True)
-                with m.If(drain_row[r] & used):
+                with m.If(drain_cell[c]):
                     m.d.sync += cell.eq(Cat(low[: self._low_bits], high))
                 cells.append(cell)
             drain.append(Cat(*cells, total_drain))
@@ -181,14 +193,13 @@ class Core(wiring.Component):
             with m.If(row == last_row_number):
                 m.d.sync += [drain_full.eq(0), drain_used.eq(0), idle.eq(ends)]
 
-        columns_used = _ones(column_used)
         m.d.comb += [
             self.events.table_load.eq(_ones(load_row)),
             self.events.table_shift.eq(_ones(shift_row)),
-            self.events.weight_load.eq(Mux(load_weight, columns_used, 0)),
-            self.events.accumulate.eq(_ones(fire_row) * columns_used),
+            self.events.weight_load.eq(_ones(load_column)),
+            self.events.accumulate.eq(sum(accumulates)),
             self.events.sum_accumulate.eq(_ones(sum_row)),
-            self.events.drain.eq(_ones(drain_row) * (columns_used + 1)),
+            self.events.drain.eq(sum(drains) + _ones(drain_row)),
             self.events.output.eq(drain_full & self.results.ready),
         ]
         return m
@@ -208,7 +219,7 @@ class Core(wiring.Component):
     @property
     def _low_bits(self) -> int:
         """Bits of a table register but for its sign: what stage 2 adds."""
-        return entry_bits(self.unit.group) + self.unit.weight_bits - 2
+        return self.unit.entry_bits + self.unit.weight_bits - 2
 
     def _low_half(self, m, name, enable, first, entry, negate):
         """Stage 2 of one cell: low + entry or low - entry by one adder, whose carry-in completes the two's complement.
@@ -236,4 +247,6 @@ class Core(wiring.Component):
 
 
 def _ones(bits):
-    return sum((bits[i] for i in range(1, len(bits))), start=bits[0])
+    """How many of ``bits`` are set, by a tree of adders."""
+    half = len(bits) // 2
+    return bits if half == 0 else _ones(bits[:half]) + _ones(bits[half:])
