@@ -18,10 +18,10 @@ import numpy as np
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
-from accel.base.half_table import ACTIVATION_BITS, entries, entry_bits, table_format
+from accel.base.half_table import ACTIVATION_BITS, checked_table_bits, entries, entry_bits, rounding_shift, table_format
 from accel.base.mapping import ceil_div
 from accel.base.streams import event_layout
 from accel.base.unit import RtlUnit
@@ -43,12 +43,24 @@ class TablePrecomputeUnit(RtlUnit):
     group: int = Field(default=4, ge=2, le=5)
     """Activations per table (K of the LUT core's tile)."""
 
+    table_bits: int | None = Field(default=None, ge=4)
+    """Bits that entries are rounded to, fewer than the exact ones; None keeps them exact (10 bits at K = 4)."""
+
     executes = (TablePrecompute,)
     golden: ClassVar[str] = "tables.half_table"
 
+    @model_validator(mode="after")
+    def _narrower_than_exact(self) -> TablePrecomputeUnit:
+        return checked_table_bits(self)
+
+    @property
+    def entry_bits(self) -> int:
+        """Bits of an entry as it leaves."""
+        return self.table_bits or entry_bits(self.group)
+
     def word_layout(self) -> data.ArrayLayout:
         """The output word, and the table input word of the LUT core: -T[row][entry], row 0 and entry 0 lowest."""
-        return data.ArrayLayout(data.ArrayLayout(signed(entry_bits(self.group)), entries(self.group)), self.rows)
+        return data.ArrayLayout(data.ArrayLayout(signed(self.entry_bits), entries(self.group)), self.rows)
 
     def check(self, op: Op) -> None:
         super().check(op)
@@ -57,10 +69,13 @@ class TablePrecomputeUnit(RtlUnit):
                 f"{self.kind()} with group = {self.group} takes int8 activations in groups of {self.group}, "
                 f"got {op.activations} in groups of {op.group}"
             )
+        if op.entry_bits != self.table_bits:
+            wanted, got = (bits or "exact" for bits in (self.table_bits, op.entry_bits))
+            raise ValueError(f"{self.kind()} with table_bits = {wanted} makes no entries of {got} bits; give both units the same")
 
     def table_bytes(self, op: TablePrecompute) -> Any:
         """Bytes of the half tables that ``op`` leaves in memory."""
-        return table_format(self.group).nbytes(op.m * op.k)
+        return table_format(self.group, self.table_bits).nbytes(op.m * op.k)
 
     def limits(self, op: TablePrecompute) -> dict[str, int]:
         return {"m": self.rows, "k": self.group * ((1 << GROUP_BITS) - 1)}
@@ -94,7 +109,7 @@ class TablePrecomputeUnit(RtlUnit):
         return {"tables": ceil_div(tile.k, self.group)}
 
     def decode(self, tile: TablePrecompute, words: Any) -> tuple[np.ndarray, ...]:
-        fields = unpack_words(words["tables"], entry_bits(self.group), self.rows * entries(self.group))
+        fields = unpack_words(words["tables"], self.entry_bits, self.rows * entries(self.group))
         tables = -fields.reshape(-1, self.rows, entries(self.group)).swapaxes(0, 1)
         if tables[tile.m :].any():
             raise ValueError(f"wanted zeros in the tables of the {self.rows - tile.m} padding rows, got {tables[tile.m :]}")
@@ -102,14 +117,24 @@ class TablePrecomputeUnit(RtlUnit):
 
     @classmethod
     def examples(cls):
-        for rows, group, m, k in [(2, 4, 5, 42), (1, 2, 3, 7), (8, 5, 19, 31), (3, 3, 6, 9)]:
-            yield cls(rows=rows, group=group), TablePrecompute(m=m, k=k, group=group)
+        shapes = [
+            (2, 4, None, 5, 42),
+            (1, 2, None, 3, 7),
+            (8, 5, None, 19, 31),
+            (3, 3, None, 6, 9),
+            (2, 4, 8, 3, 25),
+            (1, 2, 8, 3, 9),
+        ]
+        for rows, group, bits, m, k in shapes:
+            yield cls(rows=rows, group=group, table_bits=bits), TablePrecompute(m=m, k=k, group=group, entry_bits=bits)
 
     @classmethod
     def draw(cls, rng):
-        unit = cls(rows=int(rng.integers(1, 9)), group=int(rng.integers(2, 6)))
+        group = int(rng.integers(2, 6))
+        bits = int(rng.integers(4, entry_bits(group))) if rng.random() < 0.4 else None
+        unit = cls(rows=int(rng.integers(1, 9)), group=group, table_bits=bits)
         m, k = int(rng.integers(1, 4 * unit.rows)), int(rng.integers(1, 40 * unit.group))
-        return unit, TablePrecompute(m=m, k=k, group=unit.group)
+        return unit, TablePrecompute(m=m, k=k, group=unit.group, entry_bits=bits)
 
 
 class _TablePrecomputeRtl(wiring.Component):
@@ -156,4 +181,13 @@ class _TablePrecomputeRtl(wiring.Component):
             terms = [s + activation for s in sums] + [s - activation for s in sums]
             sums = [Signal(signed(entry_bits(level + 1)), name=f"sum_{row}_{level}_{i}") for i in range(len(terms))]
             m.d.comb += [s.eq(term) for s, term in zip(sums, terms, strict=True)]
-        return sums
+        return [self._rounded(s) for s in sums]
+
+    def _rounded(self, value: Value) -> Value:
+        """`half_table.round_entries`: half a step up, and down to the largest code where that leaves the range."""
+        shift = rounding_shift(self.unit.group, self.unit.table_bits)
+        if not shift:
+            return value
+        largest = (1 << (self.unit.entry_bits - 1)) - 1
+        steps = (value + (1 << (shift - 1))) >> shift
+        return Mux(steps > largest, largest, steps)

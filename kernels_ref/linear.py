@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels_ref import quantize
-from kernels_ref.tables import half_table
+from kernels_ref.tables import half_table, step
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear, TablePrecompute
 
@@ -25,14 +25,18 @@ def ideal_linear(activations: Tensor, codes: Tensor, scale: Tensor, zero: Tensor
     return activations.to(torch.float64) @ quantize.dequantize_weights(codes, scale, zero, fmt).T
 
 
-def lut_linear(op: Linear, activations: np.ndarray, codes: np.ndarray, *, group: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def lut_linear(
+    op: Linear, activations: np.ndarray, codes: np.ndarray, *, group: int = 4, table_bits: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The INT32 accumulators [S, m, n] and activation sums [S, m] of the LUT tensor core, exactly.
 
         acc[s, m, n] = sum_{k in segment s} A[m, k] q'[n, k]          sums[s, m] = sum_{k in segment s} A[m, k]
 
     for INT8 ``activations`` [m, k] and ``codes`` [n, k] of ``op.weights``, k cut into one segment per weight scale. Computed as
     the hardware does: the table of each group of K = ``group`` activations; per bit plane b a look-up by the group's other bits,
-    complemented and negated where bit 0 is set; 2^b times what is found, added up in INT32. The result does not depend on K.
+    complemented and negated where bit 0 is set; 2^b times what is found, added up in INT32. The result does not depend on K,
+    unless entries are rounded to ``table_bits`` bits: then both results count in steps of `tables.step`, and with G groups in a
+    segment |step acc - exact| <= G (2^W - 1) (step - 1), |step sums - exact| <= G (step - 1).
     Raises ValueError where a code is outside of its format.
     """
     fmt = op.weights
@@ -40,7 +44,7 @@ def lut_linear(op: Linear, activations: np.ndarray, codes: np.ndarray, *, group:
     q = quantize.check_codes(torch.as_tensor(codes), fmt, "weights") - fmt.lowest
     parts = quantize.segments(a, fmt)
     m, count, length = parts.shape
-    precompute = TablePrecompute(m=m * count, k=length, group=group, activations=op.activations)
+    precompute = TablePrecompute(m=m * count, k=length, group=group, entry_bits=table_bits, activations=op.activations)
     tables = torch.as_tensor(half_table(precompute, parts.reshape(m * count, length).numpy())).to(torch.int32)
     tables = tables.reshape(m, count, -1, 1 << (group - 1)).permute(2, 1, 0, 3)  # [groups, S, m, entries]
     weights = torch.nn.functional.pad(quantize.segments(q, fmt), (0, -length % group))
@@ -65,38 +69,48 @@ def _look_up(table: Tensor, bits: Tensor) -> Tensor:
     return torch.where(first[:, None, :] == 1, -found, found)
 
 
-def lut_linear_float(activations: Tensor, codes: Tensor, scale: Tensor, zero: Tensor, fmt: Format) -> Tensor:
+def lut_linear_float(
+    activations: Tensor, codes: Tensor, scale: Tensor, zero: Tensor, fmt: Format, *, group: int = 4, table_bits: int | None = None
+) -> Tensor:
     """O in float32 [m, n], as the LUT tensor core and the vector units around it compute it.
 
     Float activations [m, k] -> INT8 per row -> tables, planes, INT32 -> float32 epilogue with s' and z'. Its distance to
     `ideal_linear` of the same operands is at most `lut_error_bound`.
     """
     quantized, row_scale = quantize.quantize_activations(activations)
-    acc, sums = _accumulate(quantized, codes, fmt)
+    acc, sums = _accumulate(quantized, codes, fmt, group, table_bits)
+    row_scale = row_scale * step(group, table_bits)  # a power of two: exact
     return quantize.dequantize(acc, sums, row_scale, *quantize.reinterpret_scale(scale, zero, fmt))
 
 
-def lut_error_bound(activations: Tensor, codes: Tensor, scale: Tensor, zero: Tensor, fmt: Format) -> Tensor:
+def lut_error_bound(
+    activations: Tensor, codes: Tensor, scale: Tensor, zero: Tensor, fmt: Format, *, group: int = 4, table_bits: int | None = None
+) -> Tensor:
     """Bound on |lut_linear_float - ideal_linear|, float64 [m, n], where nothing overflows or underflows float32:
 
-        s_a / 2 sum_k |w[n, k]|   +   u' s_a sum_s |s'| (|acc| + |z' sums|)          u' = (S + 8) 2^-24 / (1 - (S + 8) 2^-24)
+        s_a / 2 sum_k |w[n, k]|   +   s_a (step - 1) sum_s |s'| G (2^W - 1 + |z'|)
+                                  +   u' s_a sum_s |s'| (|acc| + |z' sums|)          u' = (S + 8) 2^-24 / (1 - (S + 8) 2^-24)
 
-    The first term is the rounding of the activations to INT8; look-ups and INT32 sums are exact. The second is the float32
-    epilogue: at most S + 6 roundings lie on the way of a term (z', sums, their product, the difference, s', its product, the
-    sum over S segments, the row's scale). The float64 roundings of the ideal kernel are within the slack for k < 2^15.
+    The first term is the rounding of the activations to INT8, the second that of table entries to ``table_bits`` (none where they
+    are exact: step = 1) over the G groups of a segment; INT32 sums are exact. The third is the float32 epilogue: at most S + 6
+    roundings lie on the way of a term (z', sums, their product, the difference, s', its product, the sum over S segments, the
+    row's scale). The float64 roundings of the ideal kernel are within the slack for k < 2^15.
     """
     quantized, row_scale = quantize.quantize_activations(activations)
-    acc, sums = (x.to(torch.float64) for x in _accumulate(quantized, codes, fmt))
+    size = step(group, table_bits)
+    acc, sums = (size * x.to(torch.float64) for x in _accumulate(quantized, codes, fmt, group, table_bits))
     s, z = (x.to(torch.float64).T[:, None, :] for x in quantize.reinterpret_scale(scale, zero, fmt))
     row = row_scale.to(torch.float64)[:, None]
     weights = quantize.dequantize_weights(codes, scale, zero, fmt).abs().sum(dim=-1)
     steps = (len(acc) + 8) * FLOAT32_UNIT
     magnitude = (s.abs() * (acc.abs() + (z * sums[..., None]).abs())).sum(dim=0)
-    return FLOAT64_SLACK * row / 2 * weights + steps / (1 - steps) * row * magnitude
+    groups = -(-(codes.shape[-1] // len(acc)) // group)
+    rounding = row * (size - 1) * groups * (s.abs() * ((1 << fmt.bits) - 1 + z.abs())).sum(dim=0)
+    return FLOAT64_SLACK * (row / 2 * weights + rounding) + steps / (1 - steps) * row * magnitude
 
 
-def _accumulate(quantized: Tensor, codes: Tensor, fmt: Format) -> tuple[Tensor, Tensor]:
+def _accumulate(quantized: Tensor, codes: Tensor, fmt: Format, group: int, table_bits: int | None) -> tuple[Tensor, Tensor]:
     (m, k), n = quantized.shape, len(codes)
     op = Linear(m=m, n=n, k=k, weights=fmt, activations=FORMATS["int8"], output=FORMATS["fp32"])
-    acc, sums = lut_linear(op, quantized.numpy(), codes.numpy())
+    acc, sums = lut_linear(op, quantized.numpy(), codes.numpy(), group=group, table_bits=table_bits)
     return torch.as_tensor(acc), torch.as_tensor(sums)

@@ -90,6 +90,8 @@ class TablePrecompute(Op):
     m: Extent
     k: Extent
     group: int = 4
+    entry_bits: int | None = None
+    """Bits that an entry is rounded to; None keeps it exact."""
     activations: Format = INT8
 
     @property

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +228,9 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
 
 
 def golden_kernel(unit: RtlUnit) -> Callable[..., Any]:
-    """The function of `kernels_ref` that ``unit.golden`` names."""
+    """The function of `kernels_ref` that ``unit.golden`` names, with the unit's numerics."""
     module, _, name = unit.golden.rpartition(".")
-    return getattr(importlib.import_module(f"kernels_ref.{module}"), name)
+    return partial(getattr(importlib.import_module(f"kernels_ref.{module}"), name), **unit.numerics())
 
 
 def _leave_waves(case: Case, played: list[Pass], simulator: str, cycles: int, artifacts: Path) -> str:

@@ -112,6 +112,10 @@ class RtlUnit(Unit):
     golden: ClassVar[str]
     proof_class = "rtl"
 
+    def numerics(self) -> dict[str, Any]:
+        """Keyword arguments of the golden kernel: the hardware parameters that decide how results are rounded; usually none."""
+        return {}
+
     @abstractmethod
     def component(self) -> wiring.Component:
         """The RTL, a fresh Amaranth component."""

@@ -31,10 +31,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
-from accel.base.half_table import half_tables, pack_tables, table_format
+from accel.base.half_table import checked_table_bits, entry_bits, half_tables, pack_tables, table_format
 from accel.base.mapping import ceil_div
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
@@ -58,8 +58,24 @@ class LutTensorCore(RtlUnit):
     weight_bits: int = Field(default=2, ge=1, le=4)
     """W: bits of the widest weights; narrower ones take fewer planes. Ternary weights are stored in two bits."""
 
+    table_bits: int | None = Field(default=None, ge=4)
+    """Bits that table entries are rounded to, as by `table_precompute`, so that results count in steps of the bits left out.
+    None: exact (10 bits at K = 4)."""
+
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "linear.lut_linear"
+
+    @model_validator(mode="after")
+    def _narrower_than_exact(self) -> LutTensorCore:
+        return checked_table_bits(self)
+
+    @property
+    def entry_bits(self) -> int:
+        """Bits of a table entry as it arrives."""
+        return self.table_bits or entry_bits(self.group)
+
+    def numerics(self) -> dict[str, Any]:
+        return {} if self.table_bits is None else {"group": self.group, "table_bits": self.table_bits}
 
     def check(self, op: Op) -> None:
         super().check(op)
@@ -82,7 +98,9 @@ class LutTensorCore(RtlUnit):
         segments, length = _segment(op)
         whole = op.weights.group is None or length % self.group == 0  # else each segment starts a table of its own
         rows, depth = (op.m, op.k) if whole else (op.m * segments, length)
-        tables = TablePrecompute(role=op.role, m=rows, k=depth, group=self.group, activations=op.activations)
+        tables = TablePrecompute(
+            role=op.role, m=rows, k=depth, group=self.group, entry_bits=self.table_bits, activations=op.activations
+        )
         results = segments * op.m * (op.n + 1)
         dequantize = Pointwise(
             role=op.role,
@@ -95,7 +113,7 @@ class LutTensorCore(RtlUnit):
 
     def fetched(self, op: Op) -> Op:
         """``op`` reading tables where it would read activations."""
-        return op.resized(activations=table_format(self.group))
+        return op.resized(activations=table_format(self.group, self.table_bits))
 
     def limits(self, op: Op) -> dict[str, int]:
         """Rows and columns; the whole reduction is one invocation, as no partial sum enters."""
@@ -150,7 +168,7 @@ class LutTensorCore(RtlUnit):
         activations, codes = arrays
         tables = half_tables(self._grouped(tile, activations))  # [m, segments * groups, entries]
         return {
-            "tables": pack_tables(tables.swapaxes(0, 1), self.rows, self.group),
+            "tables": pack_tables(tables.swapaxes(0, 1), self.rows, self.group, self.table_bits),
             "weights": pack_words(self._plane_fields(tile, codes), self.group),
         }
 
@@ -189,6 +207,7 @@ class LutTensorCore(RtlUnit):
         yield cls(), linear(5, 130, 70, FORMATS["ternary"])
         yield cls(), linear(3, 70, 256, FORMATS["uint2"].grouped(128))
         yield cls(weight_bits=4), linear(2, 64, 40, FORMATS["int2"])
+        yield cls(table_bits=8), linear(3, 66, 30, FORMATS["ternary"])
         yield cls(rows=1, columns=1), linear(2, 3, 9, FORMATS["uint2"])
         yield cls(rows=8, columns=3, weight_bits=1), linear(11, 5, 3, FORMATS["uint1"])  # the drain is the bottleneck
         yield cls(rows=3, columns=5, group=2, weight_bits=1), linear(4, 7, 15, FORMATS["int1"])
@@ -203,7 +222,10 @@ class LutTensorCore(RtlUnit):
             return int((most + 1) ** rng.random())
 
         weight_bits = int(rng.integers(1, 5))
-        unit = cls(rows=log_uniform(8), columns=log_uniform(128), group=int(rng.integers(2, 6)), weight_bits=weight_bits)
+        group = int(rng.integers(2, 6))
+        table_bits = int(rng.integers(4, entry_bits(group))) if rng.random() < 0.25 else None
+        sizes = {"rows": log_uniform(8), "columns": log_uniform(128), "group": group}
+        unit = cls(**sizes, weight_bits=weight_bits, table_bits=table_bits)
         bits = int(rng.integers(1, weight_bits + 1)) if rng.random() < 0.3 else weight_bits
         kinds = [f"int{bits}", f"uint{bits}", *(["ternary"] if bits == 2 else [])]
         weights: Format = FORMATS[str(rng.choice(kinds))]

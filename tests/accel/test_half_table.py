@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.base.half_table import entries, entry_bits, half_tables, pack_tables
+from accel.base.half_table import entries, entry_bits, half_tables, pack_tables, round_entries, rounding_shift
 from accel.base.words import pack_words, unpack_words
+from accel.lut_tensor_core import LutTensorCore
 
 
 @pytest.mark.parametrize(("group", "bits"), [(2, 9), (3, 10), (4, 10), (5, 11)])
@@ -51,3 +52,25 @@ def test_first_field_is_lowest_and_spare_rows_are_zero():
     assert pack_words(np.array([[1, -1]]), 4) == [0xF1]
     tables = half_tables(np.array([[[1, 2]]]))  # -T = [3, -1], 9 bits each
     assert pack_tables(tables, rows=3, group=2) == [3 | (0x1FF << 9)]
+
+
+@pytest.mark.parametrize(("group", "bits"), [(2, 8), (4, 8), (4, 5), (5, 10)])
+def test_rounded_entries_are_the_nearest_codes(group, bits):
+    wire = np.arange(-(1 << (entry_bits(group) - 1)), 1 << (entry_bits(group) - 1))
+    codes = round_entries(wire, group, bits)
+    size = 1 << rounding_shift(group, bits)
+    assert codes.min() >= -(1 << (bits - 1))
+    assert codes.max() == (1 << (bits - 1)) - 1
+    cut = codes == codes.max()
+    assert (abs(size * codes - wire)[~cut] <= size // 2).all()
+    assert abs(size * codes - wire).max() <= size - 1
+
+
+def test_exact_entries_are_left_alone():
+    wire = np.arange(-512, 512)
+    assert (round_entries(wire, 4, None) == wire).all()
+
+
+def test_entries_of_the_exact_width_or_more_are_refused():
+    with pytest.raises(ValueError, match="table_bits: wanted fewer than the 10 exact bits at group = 4"):
+        LutTensorCore(table_bits=10)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kernels_ref import linear, quantize
 from kernels_ref.inputs import corners
+from kernels_ref.tables import step
 from workloads.formats import FORMATS, parse_format
 from workloads.ops import Linear
 
@@ -99,10 +100,25 @@ def float_layers(draw):
 
 
 @settings(max_examples=200)
-@given(float_layers())
-def test_the_quantised_path_keeps_within_its_bound(layer):
-    error = (linear.lut_linear_float(*layer) - linear.ideal_linear(*layer)).abs()
-    assert (error <= linear.lut_error_bound(*layer)).all()
+@given(float_layers(), st.sampled_from([(2, None), (2, 8), (4, None), (4, 8), (4, 6), (5, 9)]))
+def test_the_quantised_path_keeps_within_its_bound(layer, tables):
+    group, table_bits = tables
+    found = linear.lut_linear_float(*layer, group=group, table_bits=table_bits)
+    error = (found - linear.ideal_linear(*layer)).abs()
+    assert (error <= linear.lut_error_bound(*layer, group=group, table_bits=table_bits)).all()
+
+
+@given(layers(), st.sampled_from([(2, 8), (3, 8), (4, 8), (4, 5), (5, 10)]))
+def test_rounded_tables_stay_within_a_step_per_look_up(case, tables):
+    activations, codes, fmt = case
+    op = op_of(activations, codes, fmt)
+    group, table_bits = tables
+    size = step(group, table_bits)
+    exact = linear.lut_linear(op, activations, codes)
+    rounded = linear.lut_linear(op, activations, codes, group=group, table_bits=table_bits)
+    groups = -(-(op.weights.group or op.k) // group)
+    assert (abs(size * rounded[0] - exact[0]) <= groups * ((1 << op.weights.bits) - 1) * (size - 1)).all()
+    assert (abs(size * rounded[1] - exact[1]) <= groups * (size - 1)).all()
 
 
 def test_the_bound_is_no_empty_promise():
