@@ -17,6 +17,7 @@ import numpy as np
 
 from accel.base.clock import PS_PER_S
 from accel.base.tech import Entry
+from accel.base.unit import RtlUnit
 from sim.errors import BadInput, CheckFailed
 from sim.lowering import Stage
 from sim.system import Device
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sim.pricing import StepPricer
 
 Events = Counter  # (component name, event) -> count
+CYCLE = "cycle"  # what a proved unit spends in every cycle of work, besides its events
 
 
 @dataclass
@@ -74,8 +76,11 @@ def op_work(placed: Iterable[tuple[Op, str]], device: Device) -> Work:
     """Events and cycles of ops on units, by (op, unit); their bytes are their producers'."""
     done = Work()
     for op, name in placed:
-        cost = device.units[name].unit.cost(op)
+        unit = device.units[name].unit
+        cost = unit.cost(op)
         done.cycles[name] = done.cycles[name] + cost.cycles
+        if isinstance(unit, RtlUnit):  # clock and control of a working copy; one without work is gated
+            done.events[name, CYCLE] = done.events[name, CYCLE] + cost.cycles
         for event, count in cost.events.items():
             done.events[name, event] = done.events[name, event] + count
     return done
