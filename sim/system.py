@@ -49,6 +49,8 @@ class Device(Spec):
     units: dict[str, Slot] = Field(min_length=1)
     memories: dict[str, AnyMemory] = Field(min_length=1)
     placement: Placement
+    stream_permille: int = Field(default=1000, gt=0, le=1000)
+    """Share of a memory's peak bandwidth that the streams of proved units reach; analytical units carry their own."""
     launch_overhead: Picoseconds = 0
     """Time each stage on a proved unit takes besides compute and traffic; analytical units carry their own."""
     host_overhead: Picoseconds = 0

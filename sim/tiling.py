@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accel.base.clock import bytes_to_ps, cycles_to_ps
-from accel.base.extent import larger, smaller
+from accel.base.extent import at_share, larger, smaller
 from accel.base.mapping import Mapping, ceil_div
 from accel.base.unit import AnalyticalUnit, RtlUnit
 from sim.lowering import Stage
@@ -85,7 +85,8 @@ def time_stage(stage: Stage, device: Device) -> Timing:
         compute_ps = cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
         mapping = _named(fixed) if isinstance(op, Linear) else "own"
     else:
-        ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, memory_ps)
+        streamed_ps = at_share(memory_ps, device.stream_permille)
+        ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, streamed_ps)
         ps = ps + device.launch_overhead
     for companion, name in stage.fused:
         ps = larger(ps, fused_ps(companion, device.units[name]))
