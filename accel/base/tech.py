@@ -40,6 +40,8 @@ class Entry(Spec):
     energy: Joules | None = None
     area: SquareMicrons | None = None
     power: Watts | None = None
+    rtlil: str = ""
+    """SHA-256 of the RTLIL that was synthesised, by which a figure is found stale (`accel.base.characterize.stale`)."""
     source_class: SourceClass = Field(alias="class")
     source: str = Field(min_length=1)
 
@@ -52,8 +54,10 @@ class Entry(Spec):
         return self
 
     def matches(self, component: str, parameters: dict[str, Any]) -> bool:
-        """True where the entry is of this component at these parameters."""
-        return component == self.component and all(parameters.get(k) == v for k, v in self.parameters.items())
+        """True where the entry is of this component at these parameters; "none" stands for an optional one left out."""
+        if component != self.component:
+            return False
+        return all(("none" if parameters.get(k) is None else parameters[k]) == v for k, v in self.parameters.items())
 
 
 class Tech(Spec):

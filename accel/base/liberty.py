@@ -1,0 +1,273 @@
+"""Liberty files: what a standard-cell library says of its cells, read as far as synthesis, simulation and power need it.
+
+`power_view` rewrites the power tables for OpenSTA, which (2.0) adds up every table of a pin: all states (``when``), all related
+pins, and both rails. A characterised library lists one table per state and arc, and sees the same energy on the supply and on the
+ground rail, so the plain sum is several times what a cell draws. In the view each pin has one table: the mean over its states
+and arcs, supply rail only; and each cell one leakage, the one without a state where there is one, else the mean.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+_GROUP = re.compile(
+    r"\b(?P<group>library|cell|pin|ff|latch|test_cell)\s*\(\s*(?P<name>[^(){}]*?)\s*\)\s*\{"
+    r"|\b(?P<key>area|function|direction|clock_gating_integrated_cell|clock_gate_\w+_pin|next_state|clocked_on|capacitance"
+    r'|nom_voltage|nom_temperature|capacitive_load_unit)\s*[:(]\s*"?(?P<value>[^";\n]*?)"?\s*\)?\s*[;\n]'
+)
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[!()*&+|^01])")
+_PYTHON = {"!": "~", "*": "&", "&": "&", "+": "|", "|": "|", "^": "^", "(": "(", ")": ")", "1": "(-1)", "0": "0"}
+
+
+class LibertyError(ValueError):
+    """A Liberty file that cannot be used: what is wrong with it, in one line."""
+
+
+@dataclass
+class Cell:
+    """What a Liberty file says of one cell: area in um2, pins, and what it computes."""
+
+    name: str
+    area: float = 0.0
+    pins: dict[str, dict[str, str]] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)  # of a flip-flop: next_state, clocked_on, and the names q, qn
+    latch: bool = False
+    scan: bool = False
+    gate: str | None = None  # clock_gating_integrated_cell
+    file: str = ""
+
+    def outputs(self) -> list[str]:
+        return [p for p, pin in self.pins.items() if pin.get("direction") == "output"]
+
+    @property
+    def is_flipflop(self) -> bool:
+        return "next_state" in self.state and not self.latch
+
+
+@dataclass
+class Library:
+    """The cells of one or more Liberty files, with the operating point of the first."""
+
+    names: tuple[str, ...]
+    cells: dict[str, Cell]
+    volts: float
+    celsius: float
+    farads: float  # of one capacitive load unit
+
+
+def read_text(path: Path) -> str:
+    """The text of a Liberty file, gzipped or not. Raises LibertyError in one line where it cannot be read."""
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8", "replace")
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise LibertyError(f"cannot read the Liberty file {str(path)!r}: {error}") from error
+
+
+def read_liberty(texts: Mapping[str, str]) -> Library:
+    """The cells of Liberty ``texts`` by file name. Raises LibertyError, naming the file, where one is not Liberty."""
+    cells: dict[str, Cell] = {}
+    names, facts = [], {}
+    for file, text in texts.items():
+        name, found, seen = _read_one(file, text)
+        names.append(name)
+        cells |= found
+        facts = facts or seen
+    volts, celsius = float(facts.get("nom_voltage", "1")), float(facts.get("nom_temperature", "25"))
+    amount, _, unit = facts.get("capacitive_load_unit", "1,pf").partition(",")
+    return Library(tuple(names), cells, volts, celsius, float(amount) * {"ff": 1e-15, "pf": 1e-12}[unit.strip().lower()])
+
+
+def _read_one(file: str, text: str) -> tuple[str, dict[str, Cell], dict[str, str]]:
+    cells: dict[str, Cell] = {}
+    facts: dict[str, str] = {}
+    library = ""
+    cell: Cell | None = None
+    pin: dict[str, str] = {}
+    in_test = False
+    for match in _GROUP.finditer(text):
+        group, key = match["group"], match["key"]
+        if group is not None:
+            name = match["name"].strip().strip('"')
+            if group == "library":
+                library = name
+            elif group == "cell":
+                cell, in_test, pin = Cell(name, file=file), False, {}
+                cells[name] = cell
+            elif cell is None or in_test:
+                continue
+            elif group == "test_cell":
+                in_test = cell.scan = True
+            elif group == "pin":
+                pin = cell.pins.setdefault(name, {})
+            else:
+                cell.latch = group == "latch"
+                cell.state["q"], _, cell.state["qn"] = (part.strip().strip('"') for part in name.partition(","))
+        elif cell is None:
+            facts.setdefault(key, match["value"])
+        elif not in_test:
+            _note(cell, pin, key, match["value"])
+    if not library or not cells:
+        what = "no library group" if not library else "no cells"
+        raise LibertyError(f"{file!r} is not a Liberty file: wanted library (NAME) {{ cell (NAME) {{...}} }}, got {what}")
+    if text.count("{") != text.count("}"):
+        raise LibertyError(f"{file!r} does not parse: {text.count('{')} groups open and {text.count('}')} close")
+    return library, cells, facts
+
+
+def _note(cell: Cell, pin: dict[str, str], key: str, value: str) -> None:
+    if key == "area":
+        cell.area = float(value)
+    elif key == "clock_gating_integrated_cell":
+        cell.gate = value
+    elif key in ("next_state", "clocked_on"):
+        cell.state[key] = value
+    else:
+        pin.setdefault(key, value)
+
+
+def to_python(function: str, names: Mapping[str, str]) -> str:
+    """A Liberty function such as ``(!A1 * B) + C`` as Python over ints, pins renamed. Raises LibertyError where it is neither."""
+    parts, position = [], 0
+    while position < len(function.rstrip()):
+        match = _TOKEN.match(function, position)
+        if match is None or (match[1] not in _PYTHON and match[1] not in names):
+            raise LibertyError(f"wanted a Liberty function of the pins {', '.join(names)} with ! * & + | ^, got {function!r}")
+        parts.append(_PYTHON.get(match[1]) or names[match[1]])
+        position = match.end()
+    if "^" in parts and not {"&", "|"}.isdisjoint(parts):
+        raise LibertyError(f"{function!r} mixes ^ with other operators, whose order of precedence files do not agree on")
+    return "".join(parts)
+
+
+def gate_pin(cell: Cell, role: str) -> str:
+    """The pin of an integrated clock gate with ``role`` "clock", "enable", "test" or "out"."""
+    return next(p for p, pin in cell.pins.items() if pin.get(f"clock_gate_{role}_pin") == "true")
+
+
+PowerPins = Literal["output", "clock", "data"]
+
+
+def only_cells(text: str, cells: Collection[str]) -> str:
+    """The Liberty file ``text`` with ``cells`` alone."""
+    groups = [(m.start(), m[1].strip().strip('"')) for m in re.finditer(r"\bcell\s*\(([^)]*)\)\s*\{", text)]
+    kept = [text[start : _end_of_group(text, start)] for start, name in groups if name in cells]
+    return "\n".join([text[: groups[0][0]], *kept, "}", ""])
+
+
+def power_view(text: str, pins: PowerPins, *, unit: bool = False) -> str:
+    """The Liberty file ``text`` with one power table per pin of the kind ``pins``, and none on the others.
+
+    With ``unit`` every table says 1: what a tool then reports shows how it counts.
+    """
+    for start, end in reversed(list(_groups(text, "cell"))):
+        text = text[:start] + _one_table_per_pin(text[start:end], pins, unit) + text[end:]
+    return text
+
+
+def _end_of_group(text: str, start: int) -> int:
+    """Position after the brace that closes the group that starts at ``start``."""
+    depth = 0
+    for match in re.compile(r"[{}]").finditer(text, start):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return match.end()
+    raise LibertyError(f"a Liberty group is not closed: {text[start : start + 40]!r}")
+
+
+def _groups(text: str, keyword: str) -> Iterator[tuple[int, int]]:
+    position = 0
+    pattern = re.compile(rf"\b{keyword}\s*\([^)]*\)\s*\{{")
+    while match := pattern.search(text, position):
+        position = _end_of_group(text, match.start())
+        yield match.start(), position
+
+
+def _replace(text: str, pieces: Sequence[tuple[int, int]], new: str) -> str:
+    """``text`` with the first of ``pieces`` replaced by ``new`` and the others cut out."""
+    for n, (start, end) in reversed(list(enumerate(pieces))):
+        text = text[:start] + (new if n == 0 else "") + text[end:]
+    return text
+
+
+def _one_table_per_pin(cell: str, kind: PowerPins, unit: bool) -> str:
+    ground = {m[1] for m in re.finditer(r'\bpg_pin\s*\(\s*"?(\w+)"?\s*\)\s*\{[^}]*pg_type\s*:\s*"?primary_ground', cell)}
+    for start, end in reversed(list(_groups(cell, "pin"))):
+        pin = cell[start:end]
+        pieces = list(_groups(pin, "internal_power"))
+        if pieces:
+            table = _mean_power([pin[a:b] for a, b in pieces], ground, unit) if _pin_kind(pin) == kind else ""
+            cell = cell[:start] + _replace(pin, pieces, table) + cell[end:]
+    pieces = list(_groups(cell, "leakage_power"))
+    return _replace(cell, pieces, _mean_leakage([cell[a:b] for a, b in pieces], ground)) if pieces else cell
+
+
+def _attribute(group: str, key: str) -> str:
+    match = re.search(rf'\b{key}\s*:\s*"?([^";\n]*)"?', group)
+    return match[1].strip() if match else ""
+
+
+def _pin_kind(pin: str) -> PowerPins:
+    if _attribute(pin, "direction") == "output":
+        return "output"
+    return "clock" if _attribute(pin, "clock") == "true" or _attribute(pin, "clock_gate_clock_pin") == "true" else "data"
+
+
+def _mean_leakage(groups: list[str], ground: set[str]) -> str:
+    supply = [g for g in groups if _attribute(g, "related_pg_pin") not in ground]
+    values = [float(_attribute(g, "value")) for g in supply if not _attribute(g, "when")]
+    values = values[:1] or [float(_attribute(g, "value")) for g in supply] or [0.0]
+    return f"leakage_power () {{ value : {sum(values) / len(values):.6g}; }}"
+
+
+def _mean_power(groups: list[str], ground: set[str], unit: bool) -> str:
+    supply = [g for g in groups if _attribute(g, "related_pg_pin") not in ground]
+    if not supply:
+        return ""
+    tables: dict[str, list[str]] = {}
+    for group in supply:
+        for start, end in _groups(group, r"(?:rise_power|fall_power|power)"):
+            table = group[start:end]
+            tables.setdefault(table.partition("(")[0].strip(), []).append(table)
+    related = _attribute(supply[0], "related_pin").split()
+    lines = [f'related_pin : "{related[0]}";'] if related else []
+    if unit:
+        lines += [f'{kind} (scalar) {{ values ("1"); }}' for kind in ("rise_power", "fall_power")]
+    else:
+        lines += [_mean_table(kind, same) for kind, same in tables.items()]
+    return "internal_power () { " + "\n".join(lines) + " }"
+
+
+def _mean_table(kind: str, tables: list[str]) -> str:
+    """The mean of tables over one index; a table without an index is a constant over all of it."""
+    rows = [[_numbers(row) for row in _rows(t)] for t in tables]
+    sizes = [[len(row) for row in r] for r in rows]
+    largest = max(sizes, key=sum)
+    indices = [re.findall(r"\bindex_\d\s*\([^)]*\)\s*;", t) for t in tables]
+    model = sizes.index(largest)
+    for n, size in enumerate(sizes):
+        if size == [1]:
+            rows[n] = [rows[n][0] * columns for columns in largest]
+        elif size != largest or indices[n] != indices[model]:
+            raise LibertyError(f"the {kind} tables of one pin differ in their indices: {tables[n][:60]!r}")
+    mean = [[fmean(cell) for cell in zip(*row, strict=True)] for row in zip(*rows, strict=True)]
+    template = re.match(r"\w+\s*\(([^)]*)\)", tables[model])
+    values = ", ".join('"' + ", ".join(f"{v:.6g}" for v in row) + '"' for row in mean)
+    return f"{kind} ({template[1] if template else 'scalar'}) {{ {' '.join(indices[model])} values ({values}); }}"
+
+
+def _rows(table: str) -> list[str]:
+    match = re.search(r"\bvalues\s*\((.*?)\)\s*;", table, re.S)
+    if match is None:
+        raise LibertyError(f"a power table has no values: {table[:60]!r}")
+    return re.findall(r'"([^"]*)"', match[1]) or [match[1]]
+
+
+def _numbers(row: str) -> list[float]:
+    return [float(v) for v in re.split(r"[\s,\\]+", row) if v]
