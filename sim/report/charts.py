@@ -189,7 +189,7 @@ def _by_step(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def _note(plot: Any, x: float, y: float, text: str, below: bool = False) -> None:
     """Text that ends at the right edge of the plot, above ``y`` or below it, where it does not cross the roof of the memory."""
     place = {"x": [x], "y": [y], "text": [text], "x_offset": -6, "y_offset": 15 if below else -4, "text_align": "right"}
-    plot.text(**place, text_font_size="11px", text_color=INK, text_font=_font())
+    plot.text(**place, text_font_size="10px", text_color=INK, text_font=_font())
 
 
 def _font() -> Any:
