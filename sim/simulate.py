@@ -168,5 +168,6 @@ def describe(system: System, pricer: StepPricer, served: Served, trace: Trace) -
         },
         "trace": {"name": trace.name, "source": trace.source, "requests": len(trace), "digest": trace.digest()},
         "area": area(device),
+        "assumptions": [assumption.model_dump(by_alias=True) for assumption in device.assumptions],
         "roofline": roofline(device, steps),
     }

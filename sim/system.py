@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from accel.base.quantity import Bytes, Hertz, Picoseconds
 from accel.base.spec import Spec, chosen_by_kind, lookup
-from accel.base.tech import Entry, Tech, available
+from accel.base.tech import Entry, SourceClass, Tech, available
 from accel.base.unit import Unit
 from memsys.base import Memory
 from sim.files import locate, override, parse_toml, validate
@@ -37,6 +37,15 @@ class Slot(Spec):
         return data
 
 
+class Assumption(Spec):
+    """What a design takes for granted about time, for its reports."""
+
+    what: str = Field(min_length=1)
+    value: str = Field(min_length=1)
+    source_class: SourceClass = Field(alias="class")
+    source: str = Field(min_length=1)
+
+
 class Device(Spec):
     """One accelerator: units dealt over ``cores``, memories, and where everything is placed."""
 
@@ -60,6 +69,8 @@ class Device(Spec):
     technology: tuple[str, ...] = ()
     tech: tuple[Entry, ...] = ()
     """Figures of this device alone (idle power, area), each with source and class."""
+    assumptions: tuple[Assumption, ...] = ()
+    """What its times rest on besides units and memories, each with source and class."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Device:

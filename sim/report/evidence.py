@@ -142,6 +142,22 @@ def assumption_table(systems: Systems) -> Table:
     return plain("Assumptions and sources", columns, rows, note)
 
 
+def timing_table(systems: Systems) -> Table:
+    """What the designs say that their times rest on; see `sim.system.Assumption`."""
+    entries = [
+        ((row["class"], row["what"], row["value"], row["source"]), system["name"])
+        for system in systems
+        for row in system.get("assumptions", ())
+    ]
+    grouped = shared(entries, names_of(systems)).items()
+    rows = [
+        [class_badge(source_class), what, value, source, owners]
+        for (source_class, what, value, source), owners in sorted(grouped, key=lambda item: _rank(item[0][0]))
+    ]
+    note = "What times rest on besides proved units: fitted efficiencies, overheads, shares of bandwidth."
+    return plain("Assumptions about time", ["Class", "What", "Value", "Source", "Systems"], rows, note)
+
+
 def roofs(systems: Systems) -> Table:
     """Peak rates and main-memory bandwidth by system."""
     rows = []
