@@ -73,7 +73,8 @@ def read_text(path: Path) -> str:
 def read_liberty(texts: Mapping[str, str]) -> Library:
     """The cells of Liberty ``texts`` by file name. Raises LibertyError, naming the file, where one is not Liberty."""
     cells: dict[str, Cell] = {}
-    names, facts = [], {}
+    names: list[str] = []
+    facts: dict[str, str] = {}
     for file, text in texts.items():
         name, found, seen = _read_one(file, text)
         names.append(name)
@@ -98,6 +99,8 @@ def _read_one(file: str, text: str) -> tuple[str, dict[str, Cell], dict[str, str
             if group == "library":
                 library = name
             elif group == "cell":
+                if not re.fullmatch(r"\w+", name):
+                    raise LibertyError(f"{file!r}: wanted a cell name of letters, digits and _, got {name!r}")
                 cell, in_test, pin = Cell(name, file=file), False, {}
                 cells[name] = cell
             elif cell is None or in_test:

@@ -129,7 +129,8 @@ class Netlist:
 
     def _compile(self):
         """The combinational logic as one generated function: (flip-flop values, input bits) -> value of every net."""
-        defined, lines = {}, {}
+        defined: dict[int, tuple[int, ...]] = {}
+        lines: dict[int, str] = {}
         state = ", ".join(f"s{n}" for n in range(len(self.flipflops)))
         for n, flop in enumerate(self.flipflops):
             names = {flop.cell.state["q"]: f"s{n}", flop.cell.state["qn"]: f"(~s{n})"}

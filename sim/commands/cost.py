@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from accel.base.unit import RtlUnit
 from sim.commands import parse, proof
 from sim.commands.catalogue import unit_class
 from sim.commands.emit import emit
 from sim.commands.output import table
 from sim.errors import BadInput
 from sim.provenance import resolved
+from workloads.formats import Format
 
 
 def main(
@@ -28,7 +30,8 @@ def main(
 ) -> None:
     """Price ``op`` of ``shape`` on ``unit``."""
     priced = parse.unit(unit_class(unit), settings)
-    work = parse.op(op, shape, {"weights": weights, "activations": activations, "kv": kv, "output": output})
+    given = {"weights": weights, "activations": activations, "kv": kv, "output": output}
+    work = parse.op(op, shape, _usual_formats(priced, op) | {name: text for name, text in given.items() if text is not None})
     try:
         runs = [_run(priced, tile, count) for tile, count in priced.runs(work)]
     except ValueError as error:
@@ -45,6 +48,14 @@ def main(
         **shown,
     }
     emit("cost", data, _text(data), json, out)
+
+
+def _usual_formats(unit: Any, kind: str) -> dict[str, str]:
+    """The formats of the unit's first example of such an op, for those that the user does not give; none of analytical units."""
+    for _, example in unit.examples() if isinstance(unit, RtlUnit) else ():
+        if example.kind == kind:
+            return {name: str(value) for name, value in vars(example).items() if isinstance(value, Format)}
+    return {}
 
 
 def _run(unit: Any, tile: Any, count: int) -> dict[str, Any]:

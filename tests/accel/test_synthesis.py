@@ -105,6 +105,7 @@ def test_functions_that_are_not_understood_are_refused(function):
         ("hello", r"is not a Liberty file.*no library group"),
         ("library (x) { }", r"is not a Liberty file.*no cells"),
         (LIBERTY[:-3], "does not parse"),
+        (LIBERTY.replace("(NAND)", "(A; quit)"), "wanted a cell name of letters"),
         (LIBERTY.replace("ff (IQ", "gg (IQ").replace("next_state", "nothing"), "no plain rising-edge D flip-flop"),
         (LIBERTY.replace('function : "A";', 'function : "!A";'), "no buffer"),
     ],
