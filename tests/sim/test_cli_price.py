@@ -142,7 +142,7 @@ def test_parameters_of_a_unit_are_set(rtloom) -> None:
         ([*LINEAR, "--shape", "m=1,m=2,n=1,k=1"], ["--shape: m is given twice"]),
         ([*LINEAR, "--shape", "m=1,n=1,k=1", "--set", "columns=1000"], ["columns", "got 1000"]),
         ([*LINEAR, "--shape", "m=1,n=1,k=1", "--set", "colums=8"], ["colums: unknown key; did you mean 'columns'?"]),
-        (["cost", "lut_tensor_core", "--op", "linear", "--shape", "m=1,n=1,k=1"], ["not fp16"]),
+        (["cost", "lut_tensor_core", "--op", "linear", "--shape", "m=1,n=1,k=1", "--weights", "fp16"], ["not fp16"]),
         (["cost", "lut_tensor_cor", "--op", "linear", "--shape", "m=1"], ["did you mean 'lut_tensor_core'?"]),
         (["cost", "lut_tensor_core", "--op", "linaer", "--shape", "m=1"], ["unknown op 'linaer'; did you mean 'linear'?"]),
         (

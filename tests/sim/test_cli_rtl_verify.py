@@ -31,7 +31,7 @@ def test_verilog_goes_to_stdout_a_folder_or_a_file(rtloom, folder) -> None:
     for name in ("table_precompute.v", "other.v"):
         assert (folder / "hdl" / name).read_text() in (text, text.removesuffix("\n"))
     data = rtloom("rtl", *SMALL, "--json").json()
-    assert data["parameters"] == {"rows": 1, "group": 2}
+    assert data["parameters"] == {"rows": 1, "group": 2, "table_bits": None}
     assert data["verilog"] == text.removesuffix("\n") or data["verilog"] == text
     assert len(data["rtlil_sha256"]) == 64
 
@@ -65,12 +65,12 @@ def test_a_unit_is_proved_at_given_parameters(rtloom, folder, proofs) -> None:
     for row in rows:
         assert row["passed"]
         assert row["unit"] == "table_precompute"
-        assert row["parameters"] == {"rows": 1, "group": 2}
+        assert row["parameters"] == {"rows": 1, "group": 2, "table_bits": None}
         assert row["cycles_rtl"] == row["cycles_cost"] > 0
         assert row["events_rtl"] == row["events_cost"]
         assert {"op", "seed"} <= set(row)
     (record,) = json.loads((proofs / "table_precompute.json").read_text())["proofs"]
-    assert record["parameters"] == {"rows": 1, "group": 2}
+    assert record["parameters"] == {"rows": 1, "group": 2, "table_bits": None}
     suite = ElementTree.parse(folder / "reports" / "conformance.xml").getroot()
     assert suite.get("tests") == str(len(rows))
 
