@@ -1,9 +1,11 @@
 """Do joules per event add up to what the netlist draws, and is it said when they cannot be known?"""
 
 import datetime
+import doctest
 import itertools
 import tomllib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from accel.base import characterize as subject
 from accel.base import power
+from accel.base import tech as tech_module
 from accel.base.activity import MappingError, Workload, record, replay
 from accel.base.characterize import Characterisation, characterize, entries, hardware, operands, stale, write_entries
 from accel.base.cost import Cost
@@ -355,6 +358,12 @@ def test_the_lut_core_has_an_entry_for_each_of_its_events():
     found = {e.event for e in Tech.load("asap7").entry if e.matches("lut_tensor_core", dict(unit))}
     assert found == {None, "cycle", *unit.tile_cost(tile).events}
     assert {e.rtlil for e in Tech.load("asap7").entry if e.matches("lut_tensor_core", dict(unit))} == {rtlil_hash(unit)}
+
+
+def test_the_readme_tells_the_truth():
+    readme = Path(tech_module.__file__).parent.parent / "tech" / "README.md"
+    failures, tried = doctest.testfile(str(readme), module_relative=False)
+    assert (failures, tried > 3) == (0, True)
 
 
 class MacArray(wiring.Component):
