@@ -193,6 +193,11 @@ def _parts(entries: list[Entry], device: Device, component: str, event: str) -> 
     return list(found.values())
 
 
+def synthesized_clock(device: Device, name: str) -> int | None:
+    """Hz that the netlist of unit ``name`` meets, where a technology knows it."""
+    return next((e.clock for e in device.entries() if e.clock is not None and _applies(e, device, name)), None)
+
+
 def area(device: Device) -> list[dict[str, Any]]:
     """Area of each unit where a technology knows it: um2 each, copies, mm2 in all, class and source."""
     rows = []

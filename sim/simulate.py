@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from accel.base.clock import PS_PER_S, bytes_to_ps, cycles_to_ps
 from accel.base.proofs import proof_status
-from sim.energy import Work, area, breakdown, ledger, tally_work, total
+from sim.energy import Work, area, breakdown, ledger, synthesized_clock, tally_work, total
 from sim.engine import Served, serve
 from sim.errors import BadInput, CheckFailed, Infeasible
 from sim.metrics import serving_metrics
@@ -163,6 +163,7 @@ def describe(system: System, pricer: StepPricer, served: Served, trace: Trace) -
             "units": [
                 {"name": name, "kind": slot.unit.kind(), "count": slot.count, "clock_hz": slot.clock, "class": unit_class(slot)}
                 | {"proof": proofs[name].status, "proof_detail": proofs[name].detail}
+                | {"synthesized_clock_hz": synthesized_clock(device, name)}
                 for name, slot in device.units.items()
             ],
         },

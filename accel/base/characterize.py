@@ -218,11 +218,12 @@ def entries(result: Characterisation, date: datetime.date) -> list[dict[str, Any
     """The figures as entries of a technology file (`accel.base.tech`)."""
     where = f"{result.tools}, {result.library}; {CONDITIONS}; {date.isoformat()}"
     base = {"component": result.component, "parameters": result.parameters, "class": "synthesized", "rtlil": result.rtlil}
-    clock = f", meets {result.clock_mhz:.0f} MHz" if result.clock_mhz else ""
     static: dict[str, Any] = {"area": f"{result.area_um2:.6g} um2"}
+    if result.clock_mhz:
+        static["clock"] = f"{result.clock_mhz:.0f} MHz"
     if result.leakage_w is not None:
         static["power"] = f"{result.leakage_w * 1e6:.4g} uW"
-    rows = [base | static | {"source": f"{result.cells} cells{clock}; leakage; {where}"}]
+    rows = [base | static | {"source": f"{result.cells} cells; area, leakage and clock; {where}"}]
     if result.fit is None:
         return rows
     for event, joules in result.fit.joules.items():
@@ -255,7 +256,7 @@ def write_entries(path: Path, results: Sequence[Characterisation], *, date: date
     rows += [row for result in results for row in entries(result, date or datetime.date.today())]
     lines = [f"{key} = {_toml(old[key])}" for key in ("name", "about")]
     for row in rows:
-        order = ["component", "event", "part", "parameters", "energy", "area", "power", "class", "rtlil", "source"]
+        order = ["component", "event", "part", "parameters", "energy", "area", "power", "clock", "class", "rtlil", "source"]
         lines += ["", "[[entry]]", *(f"{key} = {_toml(row[key])}" for key in order if key in row)]
     rtl.write_atomically(path, "\n".join(lines) + "\n")
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from accel.base.quantity import Joules, SquareMicrons, Watts
+from accel.base.quantity import Hertz, Joules, SquareMicrons, Watts
 from accel.base.spec import Spec, lookup
 
 SourceClass = Literal["synthesized", "published", "datasheet", "scaled", "assumed"]
@@ -40,6 +40,8 @@ class Entry(Spec):
     energy: Joules | None = None
     area: SquareMicrons | None = None
     power: Watts | None = None
+    clock: Hertz | None = None
+    """The clock that the netlist of this area meets."""
     rtlil: str = ""
     """SHA-256 of the RTLIL that was synthesised, by which a figure is found stale (`accel.base.characterize.stale`)."""
     source_class: SourceClass = Field(alias="class")

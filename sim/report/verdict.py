@@ -192,6 +192,13 @@ def _trust(systems: Systems) -> Iterable[str]:
     if assumed:
         parts = (f"{percent(share)} of the energy of {name}" for name, share in assumed)
         yield f"Assumed figures make up {joined(parts)}."
+    slow = {
+        f"{unit['name']} is clocked at {unit['clock_hz'] / 1e9:.3g} GHz, and its netlist meets {met / 1e9:.3g} GHz before layout"
+        for system in systems
+        for unit in system["system"]["units"]
+        if (met := unit.get("synthesized_clock_hz")) and met < unit["clock_hz"]
+    }
+    yield from (f"{found}." for found in sorted(slow))
     unproved = [
         (unit["name"], system["name"])
         for system in systems
