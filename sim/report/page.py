@@ -28,9 +28,8 @@ class Section:
 
 
 def page(title: str, about: str, verdict: Verdict, sections: Sequence[Section], systems: Sequence[str]) -> str:
-    """The page as text. Every string from a file is escaped by the template, or as JSON by `script_json`."""
+    """The page as text. Every string from a file is escaped by the template, or as JSON by `script_json`; only ours are safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     loader = PackageLoader("sim.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -43,11 +42,11 @@ def page(title: str, about: str, verdict: Verdict, sections: Sequence[Section], 
         systems=systems[:SHOWN],
         hidden=max(0, len(systems) - SHOWN),
         colours=COLOURS,
-        style=Markup(loader.get_source(environment, "style.css")[0]),
+        style=loader.get_source(environment, "style.css")[0],
         policy=f"{POLICY} {_hash(library)} {_hash(DRAW)}",
-        library=Markup(library),
-        draw=Markup(DRAW),
-        items=Markup(script_json([panel.item for section in sections for panel in section.panels])),
+        library=library,
+        draw=DRAW,
+        items=script_json([panel.item for section in sections for panel in section.panels]),
     )
 
 

@@ -33,7 +33,7 @@ def test_proved_at_these_parameters_at_others_or_not(folder, tmp_path_factory):
     assert proof_status(UNIT, folder).status == "proved"
     other = proof_status(TablePrecomputeUnit(rows=5, group=3), folder)
     assert other.status == "other"
-    assert "not at {'rows': 5, 'group': 3}" in other.detail
+    assert "not at {'rows': 5, 'group': 3, 'table_bits': None}" in other.detail
     never = proof_status(UNIT, tmp_path_factory.mktemp("empty"))
     assert never.status == "none"
     assert "never proved" in never.detail

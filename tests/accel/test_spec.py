@@ -1,9 +1,10 @@
 """Is a kind found by its file's name alone, and chosen by it in files?"""
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
+
 from accel.base.spec import Spec, chosen_by_kind, discover, lookup
 from accel.base.unit import RtlUnit, Unit
-from pydantic import TypeAdapter, ValidationError
 
 
 def test_units_are_found_by_file_name():

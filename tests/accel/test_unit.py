@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from accel.base.cost import Cost
-from accel.base.unit import Unit
 from hypothesis import given
 from hypothesis import strategies as st
+
+from accel.base.cost import Cost
+from accel.base.unit import Unit
 from workloads.ops import Attention, Linear
 
 

@@ -17,7 +17,7 @@ def test_a_unit_is_characterised_into_a_technology_file(rtloom, folder, shared) 
     done = rtloom(*SMALL, "--liberty", *liberty, "--out", "tech", "--json")
     figures = done.json()
     assert figures["component"] == "table_precompute"
-    assert figures["parameters"] == {"rows": 1, "group": 2}
+    assert figures["parameters"] == {"rows": 1, "group": 2, "table_bits": "none"}
     assert 0 < figures["sequential_um2"] < figures["area_um2"]
     tech = Tech.from_data(tomllib.loads((folder / "tech" / "table_precompute.toml").read_text()))
     (static,) = [entry for entry in tech.entry if entry.event is None]
