@@ -59,7 +59,7 @@ def round_entries(wire: np.ndarray, group: int, bits: int | None) -> np.ndarray:
     What comes out counts in steps of 2^s. It is off by at most 2^(s-1), and by 2^s - 1 where the largest code cuts it off.
     """
     shift = rounding_shift(group, bits)
-    if not shift:
+    if bits is None or not shift:
         return wire
     return np.minimum((wire + (1 << (shift - 1))) >> shift, (1 << (bits - 1)) - 1)
 
