@@ -143,11 +143,7 @@ def _descend(current: type[Spec], key: Any) -> type[Spec] | None:
     field = current.model_fields.get(key) if isinstance(key, str) else None
     if field is not None:
         return next((c for c in _specs_in(field.annotation)), None)
-    return next((c for c in Spec.__subclasses__() if False), None) or _by_kind(key)
-
-
-def _by_kind(key: Any) -> type[Spec] | None:
-    return next((c for c in _all_subclasses(Spec) if isinstance(key, str) and c.__module__.rpartition(".")[2] == key), None)
+    return next((c for c in _all_subclasses(Spec) if c.__module__.rpartition(".")[2] == key), None)  # a class chosen by kind
 
 
 def _all_subclasses(cls: type) -> list[type]:

@@ -22,7 +22,7 @@ def serve(requests: int) -> Work:
     """Generate a trace and serve it on one A100."""
     import simpy  # noqa: F401 - its import is not part of the work
 
-    import sim.simulate
+    import sim.simulation
     import workloads.generator  # noqa: F401 - loaded by load_trace
     from sim.experiment import TraceSource, load_model, load_trace
     from sim.policies.chunked_prefill import ChunkedPrefill
@@ -33,7 +33,7 @@ def serve(requests: int) -> Work:
         source = TraceSource(profile=CONVERSATION, requests=requests, rate=RATE, arrivals="poisson")
         trace = load_trace(source, seed=0)
         policy = ChunkedPrefill(max_batched_tokens=512)
-        return sim.simulate.simulate(system, load_model("llama-2-7b"), trace, policy, overlong="clip")
+        return sim.simulation.simulate(system, load_model("llama-2-7b"), trace, policy, overlong="clip")
 
     return work
 
@@ -42,7 +42,7 @@ def azure(path: str) -> Work:
     """Read the Azure conversation trace and serve it on four A100s."""
     import simpy  # noqa: F401 - its import is not part of the work
 
-    import sim.simulate
+    import sim.simulation
     from sim.experiment import load_model
     from sim.policies.chunked_prefill import ChunkedPrefill
     from sim.system import Plan, System, load_device
@@ -50,7 +50,7 @@ def azure(path: str) -> Work:
 
     def work() -> object:
         system = System(device=load_device("a100_80gb"), plan=Plan(replicas=4))
-        return sim.simulate.simulate(
+        return sim.simulation.simulate(
             system, load_model("llama-2-7b"), read_trace(path), ChunkedPrefill(max_batched_tokens=512), overlong="clip"
         )
 

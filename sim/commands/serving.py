@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sim import energy
+from sim import energy, simulate
 from sim.commands.output import log, progress
 from sim.errors import StorageError
 from sim.experiment import Case, Experiment, Subject, load_trace, resolve
 from sim.op_totals import op_totals
 from sim.pricing import StepPricer
 from sim.provenance import provenance, resolved
-from sim.simulate import simulate
 from sim.store import Store
 from sim.stored import StoredResult, write_run
 from sim.timeline import Timeline

@@ -8,10 +8,10 @@ from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
+from sim import simulate
 from sim.experiment import load_experiment, load_trace, resolve
 from sim.report.data import gather
 from sim.result import Result
-from sim.simulate import simulate
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 HOSTILE_CELL = "a|b`c`\n# *d* [e](http://f) <g> &amp; @someone $$x$$ \\[y\\]"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sim import simulate
 from sim.experiment import load_experiment, load_trace, resolve
-from sim.simulate import simulate
 from sim.stored import StoredResult
 
 FILES = ["design.toml", "experiment.toml", "ops.parquet", "requests.parquet", "result.json", "timeline.json.gz"]

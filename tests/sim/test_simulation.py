@@ -13,7 +13,7 @@ from sim.experiment import load_experiment, load_model, load_trace, resolve
 from sim.policies.chunked_prefill import ChunkedPrefill
 from sim.policies.fcfs import Fcfs
 from sim.pricing import StepPricer
-from sim.simulate import check_conservation, simulate
+from sim.simulation import check_conservation, simulate
 from sim.system import Plan, System, load_device
 from workloads.generator import generate
 from workloads.model import Precision
