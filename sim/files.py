@@ -6,6 +6,7 @@ Each fault is one line: ``file: key.path: what was wanted, what was got; did you
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -124,10 +125,12 @@ def explain(error: ValidationError, cls: type[Spec]) -> list[str]:
         else:
             message = fault["msg"].removeprefix("Value error, ")
             got = "" if "got" in message or isinstance(fault["input"], dict | list) else f", got {fault['input']!r}"
-            lines.append(f"{where}: {message}{got}")
+            own_path = not path and _KEY_PATH.match(message)  # a check over several keys names the one at fault itself
+            lines.append(f"{message}{got}" if own_path else f"{where}: {message}{got}")
     return lines
 
 
+_KEY_PATH = re.compile(r"[a-z_]+(\.\w+)*: ")
 _HIDDEN = {"unit", "memory"}  # wrappers and discriminator tags that a file's author does not write
 
 
