@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from accel.base.clock import bytes_to_ps, cycles_to_ps
@@ -77,7 +78,7 @@ def time_stage(stage: Stage, device: Device) -> Timing:
     slot = device.units[stage.unit]
     op = slot.unit.fetched(stage.op)
     read, written = traffic(op, slot, device)
-    memory_ps = sum(bytes_to_ps(n, device.memories[m].bandwidth) for m, n in _total(read, written).items())
+    memory_ps = _traffic_ps(read, written, device)
     if isinstance(slot.unit, AnalyticalUnit):
         fixed = device.placement.mapping if isinstance(device.placement.mapping, Mapping) and isinstance(op, Linear) else None
         bandwidth = device.memories[_main_memory(op, device)].bandwidth
@@ -102,8 +103,10 @@ def _main_memory(op: Op, device: Device) -> str:
     return place.weights if isinstance(op, Linear) else place.kv if isinstance(op, Attention) else place.activations
 
 
-def _total(read: Bytes, written: Bytes) -> Bytes:
-    return {m: read.get(m, 0) + written.get(m, 0) for m in {**read, **written}}
+def _traffic_ps(read: Bytes, written: Bytes, device: Device) -> Any:
+    """Time of the traffic at peak bandwidth; memories work at the same time, reads and writes of one share it."""
+    times = [bytes_to_ps(read.get(m, 0) + written.get(m, 0), device.memories[m].bandwidth) for m in {**read, **written}]
+    return reduce(larger, times)
 
 
 def fused_ps(op: Op, slot: Slot) -> Any:

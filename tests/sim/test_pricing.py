@@ -94,3 +94,12 @@ def test_a_step_grows_with_every_sum():
     assert price.step_ps(16, 16, (), 16, 20000) < price.step_ps(16, 16, (), 16, 40000)
     assert price.step_ps(512, 0, [(512, 0)], 0, 0) < price.step_ps(512, 0, [(512, 2000)], 0, 0)
     assert price.step_ps(512, 0, [(512, 0)], 0, 0) < price.step_ps(512, 1, [(512, 0)], 0, 0)
+
+
+def test_memories_work_at_the_same_time():
+    """Weights in a slow memory of their own: the traffic of tables and results hides behind theirs."""
+    second = ['memories.far={kind="dram", standard="hbm2e", capacity="80 GB", bandwidth="1 GB/s"}', 'placement.kv="hbm"']
+    far = load_device("lut_paper_a100_lut_4x", [*second, 'placement.activations="hbm"', 'placement.weights="far"'])
+    model = load_model("bitnet-b1.58-3b")
+    (o,) = (s for s in StepPricer(far, model, W2A8).step(decodes=1, context=1) if s.stage.op.role == "o")
+    assert o.timing.memory_ps == 3200 * 3200 * 2 // 8 * 1000  # 1 GB/s: 1000 ps a byte; tables and results come from elsewhere
