@@ -150,7 +150,15 @@ def _apply(data: dict[str, Any], options: Options, base: Path | None) -> None:
         if options.precision is not None:
             system["precision"] = parse.pairs(options.precision, "--precision")
         if options.replicas is not None:
-            system["replicas"] = options.replicas
+            _replicate(system, options.replicas)
+
+
+def _replicate(system: dict[str, Any], replicas: int) -> None:
+    """Set the replicas; a name that begins with their number, as `sim.system.System.name` does, follows it."""
+    name, counted = system.get("name"), f"{system.get('replicas', 1)} x "
+    if isinstance(name, str) and name.startswith(counted):
+        system["name"] = name.removeprefix(counted) if replicas == 1 else f"{replicas} x {name.removeprefix(counted)}"
+    system["replicas"] = replicas
 
 
 def _set_device(data: dict[str, Any], setting: str) -> None:

@@ -55,6 +55,29 @@ def test_replicas_apply_to_every_design(rtloom, two) -> None:
     assert all(len(result["replicas"]) == 4 for result in done["results"])
 
 
+@pytest.mark.parametrize(
+    ("name", "replicas", "wanted"),
+    [
+        ("4 x Small GPU", 2, "2 x Small GPU"),
+        ("4 x Small GPU", 1, "Small GPU"),
+        ("base", 2, "base"),  # says nothing of their number
+        ("3 x Small GPU", 2, "3 x Small GPU"),  # nor does this: there were four
+    ],
+)
+def test_a_name_that_counts_replicas_follows_their_number(rtloom, two, name: str, replicas: int, wanted: str) -> None:
+    named = f'replicas = 4\nname = "{name}"\n'
+    (two / "experiment.toml").write_text((two / "experiment.toml").read_text() + named)
+    (result,) = rtloom("run", "experiment.toml", "--replicas", replicas, "--json").json()["results"]
+    assert (result["name"], len(result["replicas"])) == (wanted, replicas)
+
+
+def test_a_stored_experiment_is_run_on_other_replicas_under_their_number(rtloom, two) -> None:
+    rtloom("run", "experiment.toml", "--replicas", "4")
+    (run,) = (two / "runs").iterdir()
+    (result,) = rtloom("run", run / "experiment.toml", "--replicas", "2", "--json").json()["results"]
+    assert result["name"] == "2 x Small GPU"
+
+
 def test_experiments_on_different_traces_are_not_compared(rtloom, two) -> None:
     text = (two / "experiment.toml").read_text()
     (two / "other.toml").write_text(text.replace('"trace.csv"', '"other.csv"').replace("small.toml", "large.toml"))
