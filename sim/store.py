@@ -33,9 +33,9 @@ class Store:
         self.root = Path(root)
 
     def find(self, digest: str) -> Path | None:
-        """The folder of the run with this hash, or None."""
+        """The folder of the run with this hash, or None. Raises StorageError where something else is in its place."""
         folder = self.root / digest[:NAME_LENGTH]
-        return folder if _is_real_folder(folder) else None
+        return folder if _is_run(folder) else None
 
     def resolve(self, name: str) -> Path:
         """The folder of the run whose name starts with ``name`` (at least four digits). Raises BadInput."""
@@ -88,12 +88,12 @@ class Store:
     def _sweep(self) -> None:
         """Remove what writers that have died left behind."""
         for folder in self.root.glob(f"{PARTIAL}*"):
-            if not _is_real_folder(folder) or time.time() - folder.lstat().st_mtime < STALE_S:
-                continue
             try:
-                with _locked(folder, wait=False):
-                    shutil.rmtree(folder, ignore_errors=True)
-            except OSError:  # its writer lives, or another process sweeps it
+                status = folder.lstat()
+                if stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > STALE_S:
+                    with _locked(folder, wait=False):
+                        shutil.rmtree(folder, ignore_errors=True)
+            except OSError:  # its writer lives or has just renamed it, or another process sweeps it
                 continue
 
 
@@ -101,7 +101,7 @@ def read_bytes(folder: Path, name: str, limit: int = 1 << 32) -> bytes:
     """The content of the regular file ``name`` in a run's folder. Raises StorageError; follows no link."""
     path = folder / name
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # else a pipe would wait for a writer
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
@@ -135,9 +135,22 @@ def _is_real_folder(path: Path) -> bool:
         return False
 
 
+def _is_run(path: Path) -> bool:
+    """Whether the folder of a run is there; False where nothing is. Raises StorageError where something else has its name."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISLNK(mode):
+        raise StorageError(f"{path}: is a symbolic link, which the store does not follow; remove it")
+    if not stat.S_ISDIR(mode):
+        raise StorageError(f"{path}: wanted the folder of a run or nothing, got something else; remove it")
+    return True
+
+
 def _rename(partial: Path, final: Path) -> None:
-    if final.is_symlink():
-        raise StorageError(f"{final}: is a symbolic link, which the store does not follow; remove it")
+    if _is_run(final):
+        return
     try:
         os.rename(partial, final)
     except OSError:

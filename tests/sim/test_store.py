@@ -145,15 +145,42 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     (root / NAME).symlink_to(outside)
     (root / f"{PARTIAL}link").symlink_to(outside)
     store = Store(root)
-    assert store.find(DIGEST) is None
     assert store.runs() == []
-    with pytest.raises(StorageError, match="symbolic link, which the store does not follow"):
-        store.put(DIGEST, fill)
+    for use in (store.find, lambda digest: store.put(digest, fill)):
+        with pytest.raises(StorageError, match="symbolic link, which the store does not follow"):
+            use(DIGEST)
     assert left(outside) == ["result.json"]
     (root / NAME).unlink()
     folder = store.put(DIGEST, lambda folder: (folder / "result.json").symlink_to(outside / "result.json"))
     with pytest.raises(StorageError, match=r"result\.json: cannot read it: Too many levels of symbolic links"):
         read_bytes(folder, "result.json")
+
+
+def test_what_stands_in_the_place_of_a_run_is_said_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("a file where the run's folder should be")
+    with pytest.raises(StorageError, match=f"{NAME}: wanted the folder of a run or nothing, got something else; remove it"):
+        Store(tmp_path).find(DIGEST)
+
+
+def test_a_partial_folder_that_goes_while_it_is_looked_at_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial, looked = tmp_path / f"{PARTIAL}other", Path.lstat
+    partial.mkdir()
+
+    def look(path: Path) -> os.stat_result:
+        found = looked(path)
+        if path == partial:
+            partial.rmdir()  # its writer has renamed it in between
+        return found
+
+    monkeypatch.setattr(Path, "lstat", look)
+    Store(tmp_path).prepare()
+    assert left(tmp_path) == []
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "result.json")
+    with pytest.raises(StorageError, match="wanted a regular file"):
+        read_bytes(tmp_path, "result.json")
 
 
 @pytest.mark.parametrize("name", ["..", "../outside", "/etc", "abc", "xyzw", "0123/../..", "", "01 23"])
