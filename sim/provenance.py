@@ -8,10 +8,14 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+from accel.base.spec import ENTRY_POINTS
 
 PACKAGES = ("accel", "kernels_ref", "memsys", "pim", "sim", "workloads")
 HASHED = (".py", ".toml", ".json")
@@ -77,13 +81,26 @@ def digest(data: Any) -> str:
 
 @cache
 def code_digest() -> str:
-    """SHA-256 over the path and content of every .py, .toml and .json file of the six packages, in order of path."""
+    """SHA-256 over the path and content of every .py, .toml and .json file, in order of path.
+
+    Of the six packages, and of those outside the repository that join with units or policies of their own.
+    """
     total = hashlib.sha256()
-    for package in PACKAGES:
-        for path, content in sorted(_sources(files(package), package)):
+    joined = {entry.value.partition(".")[0] for entry in entry_points(group=ENTRY_POINTS)}
+    for package in (*PACKAGES, *sorted(joined.difference(PACKAGES))):
+        for path, content in sorted(_sources_of(package)):
             total.update(f"{path}\0{len(content)}\0".encode())
             total.update(content)
     return total.hexdigest()
+
+
+def _sources_of(package: str) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each source of a package, or of a module that is one file."""
+    found = find_spec(package)
+    if found is not None and found.submodule_search_locations is None and found.origin is not None:
+        yield package, Path(found.origin).read_bytes()
+    else:
+        yield from _sources(files(package), package)
 
 
 def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
+
 import pytest
 
+from accel.base.spec import ENTRY_POINTS
 from accel.base.unit import RtlUnit
 from sim import provenance
 from sim.files import parse_toml, shipped, validate
@@ -74,3 +77,20 @@ def test_the_code_digest_follows_every_source(tmp_path, monkeypatch: pytest.Monk
     (tmp_path / "__pycache__" / "a.py").write_text("x")
     (tmp_path / "notes.txt").write_text("x")
     assert code_digest.__wrapped__() == seen[-1]
+
+
+@pytest.mark.parametrize("where", ["their_unit.py", "their_units/unit.py"])
+def test_the_code_digest_follows_the_packages_that_join(tmp_path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / where
+    source.parent.mkdir(exist_ok=True)
+    (source.parent / "__init__.py").touch()
+    module = ".".join(source.relative_to(tmp_path).with_suffix("").parts)
+    own = code_digest.__wrapped__()
+    joined = EntryPoint(f"accel:{module}", module, ENTRY_POINTS)
+    monkeypatch.setattr(provenance, "entry_points", lambda group: [joined] if group == ENTRY_POINTS else [])
+    seen = {own}
+    for text in ("a = 1", "a = 2"):
+        source.write_text(text)
+        seen.add(code_digest.__wrapped__())
+    assert len(seen) == 3
