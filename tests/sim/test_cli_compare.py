@@ -109,6 +109,20 @@ def test_a_damaged_run_is_said(rtloom, two) -> None:
     assert "result.json: cannot read it: No such file or directory" in rtloom("report", run.name, code=4).stderr
 
 
+def test_a_run_of_another_version_is_said(rtloom, two) -> None:
+    """The store outlives versions: what a result lacks must not end in a traceback."""
+    rtloom("run", "experiment.toml")
+    (run,) = (two / "runs").iterdir()
+    whole = json.loads((run / "result.json").read_text())
+    for key in ("area", "roofline", "system"):
+        older = {k: v for k, v in whole.items() if k != key} | {"provenance": whole["provenance"] | {"code": "older"}}
+        (run / "result.json").write_text(json.dumps(older))
+        said = rtloom("report", run.name, code=4).stderr
+        assert f"runs/{run.name}: cannot be reported, as another version of rtloom stored it; run it again (" in said
+        assert key in said
+    assert not (two / "out").exists()
+
+
 def test_a_report_that_cannot_be_written_is_a_storage_error(rtloom, two) -> None:
     (two / "out").write_text("in the way")
     assert "out" in rtloom("compare", *DESIGNS, code=4).stderr
