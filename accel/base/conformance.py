@@ -6,6 +6,7 @@ equality and nothing less:
 * the output values are those of the golden kernel;
 * each run makes the events that `tile_cost` states, stalled or not;
 * without stalls each run takes ``latency + (n - 1) * interval`` cycles, and the next config word is taken in the next cycle;
+* the price is whole, and the same for an op alone and in an array of ops;
 * a word once offered stays until it is taken, ``valid`` does not wait for ``ready``, no word is lost, none comes after the last.
 
 A failure says what was expected and what was seen, where; it leaves the waves and a command that repeats it.
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from accel.base import proofs, simulation
-from accel.base.judge import difference
+from accel.base.judge import difference, price_difference
 from accel.base.report import Report, Row
 from accel.base.rtl import rtlil_hash
 from accel.base.script import Case, Pass, passes
@@ -113,6 +114,7 @@ def verify(
     progress: Callable[[Row], None] = lambda row: None,
 ) -> Report:
     """Conformance of the examples of ``kinds`` (default: every RTL unit) and of ``random`` draws of each; records what passed.
+    A failure withdraws the record of its parameters.
 
     Behind ``rtloom verify``. Raises ValueError for an unknown kind, TypeError for a unit without examples.
     """
@@ -155,18 +157,22 @@ def prove(
 def _record(units: Iterable[RtlUnit], report: Report, seed: int, folder: Path) -> None:
     for unit in units:
         rows = [row for row in report.rows if row.parameters == proofs.parameters_of(unit)]
-        if not rows or any(row.failure for row in rows):
-            continue
-        facts = {
-            "cases": len(rows),
-            "invocations": sum(row.invocations for row in rows),
-            "cycles": sum(row.simulated_cycles for row in rows),
-            "seed": seed,
-            "simulator": rows[0].simulator,
-            "tools": simulation.tool_versions(rows[0].simulator),
-            "date": datetime.now(UTC).date().isoformat(),
-        }
-        proofs.record(unit, facts, folder)
+        if any(row.failure for row in rows):
+            proofs.withdraw(unit, folder)  # whatever an earlier record says, it has been refuted
+        elif rows:
+            proofs.record(unit, _facts(rows, seed), folder)
+
+
+def _facts(rows: list[Row], seed: int) -> dict[str, Any]:
+    return {
+        "cases": len(rows),
+        "invocations": sum(row.invocations for row in rows),
+        "cycles": sum(row.simulated_cycles for row in rows),
+        "seed": seed,
+        "simulator": rows[0].simulator,
+        "tools": simulation.tool_versions(rows[0].simulator),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def _conform_unit(unit: RtlUnit, cases: list[Case], simulator: str, artifacts: Path | None) -> tuple[list[Row], str]:
@@ -205,6 +211,8 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
         if failure := difference(case.unit, face, some, record, golden_kernel(case.unit)):
             failure = f"{case.describe()}\n  pass {some.name!r}: {failure}"
             break
+    if not failure and (failure := _price_difference(case, played)):
+        failure = f"{case.describe()}\n  price of {failure}"
     whole = seen[0]["runs"]
     row = Row(
         unit=case.unit.kind(),
@@ -225,6 +233,12 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
         failure = f"{case.describe()}\n  cost(op) is {priced}, the RTL made {row.cycles_rtl} and {row.events_rtl}"
         row = dataclasses.replace(row, failure=failure)
     return row
+
+
+def _price_difference(case: Case, played: list[Pass]) -> str | None:
+    """Of the tiles that were played, and of the op and those it is mixed with."""
+    tiles = [run.tile for some in played for run in some.runs]
+    return price_difference(case.unit.tile_cost, tiles) or price_difference(case.unit.cost, [case.op, *case.others])
 
 
 def golden_kernel(unit: RtlUnit) -> Callable[..., Any]:

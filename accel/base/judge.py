@@ -1,18 +1,22 @@
 """The judge of a conformance pass: compares what the simulation saw with the cost and the golden kernel, with equality.
 
 The first difference in time is told in words: which run, what was expected, what was seen, and in which cycles.
+`price_difference` holds a price against itself: it must be whole, and the same for one op and for an array of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from accel.base.cost import Cost
 from accel.base.script import Pass, Run
 from accel.base.simulation import Interface
 from accel.base.unit import RtlUnit
+from workloads.ops import Op
 
 
 def difference(unit: RtlUnit, face: Interface, some: Pass, seen: Mapping[str, Any], golden: Callable[..., Any]) -> str | None:
@@ -96,3 +100,26 @@ def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], gold
                 f"({len(wrong)} of {want.size} values differ)"
             )
     return None
+
+
+def price_difference(price: Callable[[Op], Cost], ops: Iterable[Op]) -> str | None:
+    """The first of ``ops`` whose price is not whole, or is another where it is priced in one array with others of its kind."""
+    alike: dict[tuple[Any, ...], list[Op]] = {}
+    for op in ops:
+        same = (getattr(op, f.name) for f in fields(op) if f.name not in op.dimensions)
+        alike.setdefault((type(op), *same), []).append(op)
+    for group in alike.values():
+        extents = {name: np.array([getattr(op, name) for op in group], dtype=np.int64) for name in group[0].dimensions}
+        together = _figures(price(group[0].resized(**extents)))
+        for i, op in enumerate(group):
+            for name, wanted in _figures(price(op)).items():
+                got = np.broadcast_to(together[name], len(group))[i]
+                if not hasattr(wanted, "__index__"):
+                    return f"{op.describe()}: wanted a whole number for {name}, cost says {wanted!r}"
+                if got.dtype.kind not in "iu" or got != wanted:
+                    return f"{op.describe()}: cost says {wanted} for {name}, and {got!r} where the extents are arrays"
+    return None
+
+
+def _figures(cost: Cost) -> dict[str, Any]:
+    return {"latency": cost.latency, "interval": cost.interval} | {f"event {name!r}": n for name, n in cost.events.items()}

@@ -78,8 +78,23 @@ def record(unit: RtlUnit, facts: dict[str, Any], folder: Path = FOLDER) -> None:
     """
     new = {"parameters": parameters_of(unit), "rtlil": rtlil_hash(unit)}
     new |= {"unit_sources": unit_sources(type(unit)), "golden_sources": golden_sources(type(unit)), **facts}
-    kept = [r for r in load(unit.kind(), folder) if r["parameters"] != new["parameters"] and _holds(type(unit), r)]
-    records = sorted([*kept, new], key=lambda r: json.dumps(r["parameters"], sort_keys=True))
+    _write(unit, [*_others(unit, folder), new], folder)
+
+
+def withdraw(unit: RtlUnit, folder: Path = FOLDER) -> None:
+    """Remove the record at the parameters of ``unit``, which a failed case has refuted."""
+    if load(unit.kind(), folder):
+        _write(unit, _others(unit, folder), folder)
+
+
+def _others(unit: RtlUnit, folder: Path) -> list[dict[str, Any]]:
+    """The records of other parameters that hold."""
+    own = parameters_of(unit)
+    return [r for r in load(unit.kind(), folder) if r["parameters"] != own and _holds(type(unit), r)]
+
+
+def _write(unit: RtlUnit, records: list[dict[str, Any]], folder: Path) -> None:
+    records = sorted(records, key=lambda r: json.dumps(r["parameters"], sort_keys=True))
     lines = ",\n".join(json.dumps(r) for r in records)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / f"{unit.kind()}.json", f'{{"kind": "{unit.kind()}", "proofs": [\n{lines}\n]}}\n')

@@ -6,7 +6,8 @@ A *case* is a unit, an op and a seed. Its *passes* are sequences of runs, each d
     lengths    runs of n = 1, 2, 3 and more invocations of one tile                     unstalled
     corners    one run per corner of the input values                                   unstalled
     sequence   runs of different tiles and lengths                                      unstalled
-    stalls     the same at random, with random gaps on every input and output stream
+    long       as many invocations of a small tile as make many hundred cycles           unstalled
+    stalls     as sequence, with random gaps on every input and output stream
     patient    every output takes a word only after it has been offered
 
 The gaps of a stream are as likely as the pass has drawn for it, from hardly ever to most of the time.
@@ -30,6 +31,7 @@ InputMaker = Callable[[Op, np.random.Generator], Arrays]
 CornerMaker = Callable[[Op], Iterable[tuple[str, Arrays]]]
 
 PASS_CYCLES = 800  # what the drawn runs of one pass may take together, by their cost
+LONG_CYCLES = 600  # of the one long run: hundreds of invocations, which an interval must hold for and a counter must count
 STALL_CHOICES = (0.05, 0.25, 0.5, 0.75)
 DRAWS = 40  # of a tile, of which the best is taken
 DRAWS_REFUSED = 200
@@ -122,6 +124,10 @@ def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker) -> It
         runs = [drawn(*choice) for choice in tiles.sequence(cycles)]
         stalls = tuple(float(p) for p in rng.choice(STALL_CHOICES, 7))
         yield Pass(name, mode, runs, int(rng.integers(1 << 31)), stalls)
+    small = tiles.within(op, 1)  # the cheapest of many draws
+    cost = unit.tile_cost(small)
+    count = 1 + max(LONG_CYCLES - int(cost.latency), 0) // max(int(cost.interval), 1)
+    yield Pass("long", "free", [drawn(small, count)], 0)
 
 
 def whole_op(unit: RtlUnit, op: Op, arrays: Arrays) -> list[Run]:

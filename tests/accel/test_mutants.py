@@ -84,6 +84,32 @@ def test_events_of_other_names_fail():
     assert "cost states the events ['table_writes'], the RTL has ['table_write']" in failure_of(Renamed(rows=1, group=2))
 
 
+class PricedInHalves(TablePrecomputeUnit):
+    """Its cost forgets to round up, which cutting off the half hides."""
+
+    def tile_cost(self, tile):
+        cost = super().tile_cost(tile)
+        return Cost(cost.latency + 0.5, cost.interval, cost.events)
+
+
+def test_a_price_that_is_not_whole_fails():
+    message = r"price of table_precompute .*: wanted a whole number for latency, cost says \d+\.5"
+    assert re.search(message, failure_of(PricedInHalves(rows=1, group=2)))
+
+
+class PricedApart(TablePrecomputeUnit):
+    """Its cost of arrays is another formula."""
+
+    def tile_cost(self, tile):
+        cost = super().tile_cost(tile)
+        return cost if isinstance(tile.k, int) else Cost(cost.latency, np.maximum(cost.interval, 2), cost.events)
+
+
+def test_a_price_that_differs_for_arrays_fails():
+    message = r"price of table_precompute .*: cost says 1 for interval, and np\.int64\(2\) where the extents are arrays"
+    assert re.search(message, failure_of(PricedApart(rows=1, group=2)))
+
+
 # The reference, or the values, are wrong
 
 
@@ -263,6 +289,24 @@ class Bubble(Wrapped):
             m.d.comb += [outer.activations.ready.eq(0), inner.activations.valid.eq(0)]
 
 
+class BubbleInLongRuns(Wrapped):
+    """A pause of one cycle after every 512th word of a run."""
+
+    def mutate(self, m, inner, outer):
+        count, paused = Signal(9), Signal()
+        moved = outer.tables.valid & outer.tables.ready
+        m.d.sync += [count.eq(Mux(outer.config.ready, 0, count + moved)), paused.eq(count == 511)]
+        with m.If((count == 511) & ~paused):
+            m.d.comb += [outer.activations.ready.eq(0), inner.activations.valid.eq(0)]
+
+
+class CountsTooFew(Wrapped):
+    """The counter of a run's words has nine bits."""
+
+    def mutate(self, m, inner, outer):
+        m.d.comb += inner.config.payload.eq(outer.config.payload[:9])
+
+
 class Hangs(Wrapped):
     """Takes no more words after the third."""
 
@@ -311,6 +355,8 @@ class WrongAtOneCorner(Wrapped):
         (ConfigEarly, r"took the next config word before its own last output word: owes \d+ on 'tables'"),
         (ConfigLate, r"its config word should be taken in cycle \d+, the RTL took it in cycle \d+"),
         (Bubble, r"cost says (\d+) cycles .*, the RTL took \d+"),
+        (BubbleInLongRuns, r"pass 'long': .*cost says (\d+) cycles .*, the RTL took \d+"),
+        (CountsTooFew, r"pass 'long': .*hangs, nothing moved for \d+ cycles"),
         (Hangs, r"hangs, nothing moved for \d+ cycles \(run open, .*activations: 3 of \d+ words taken, valid=1 ready=0"),
         (LooksAfterTheHandshake, r"should be -?\d+ \(tables.half_table\), the RTL gave"),
         (WrongAtOneCorner, r"should be 256 \(tables.half_table\), the RTL gave 255"),
