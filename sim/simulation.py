@@ -44,15 +44,14 @@ def simulate(
     """
     precision = precision or Precision()
     pricer = StepPricer(system.device, model, precision)
-    try:
-        kept, counts = trace.overlong(model.max_context, overlong)
-    except TraceError as error:
-        raise BadInput(str(error)) from None
+    kept, clipped = trace, 0
+    if overlong != "reject":  # the engine rejects, so that what it rejects keeps its place among the requests
+        try:
+            kept, counts = trace.overlong(model.max_context, overlong)
+        except TraceError as error:
+            raise BadInput(str(error)) from None
+        clipped = counts["clipped"]
     replicas = system.plan.replicas
-    if not len(kept):
-        raise Infeasible(
-            f"{trace.name}: all {len(trace)} requests exceed the context of {model.name}, {model.max_context} tokens"
-        )
     served = serve(
         [pricer] * replicas,
         kept,
@@ -67,12 +66,15 @@ def simulate(
         progress=progress,
     )
     metrics: dict[str, Any] = serving_metrics(served)
+    if metrics["rejected_context"] == len(trace):
+        raise Infeasible(
+            f"{trace.name}: all {len(trace)} requests exceed the context of {model.name}, {model.max_context} tokens"
+        )
     if not metrics["completed"]:
         raise Infeasible(
             f"{system.name}: no request of {trace.name} fits the KV cache of {pricer.kv_tokens} tokens beside the weights"
         )
-    metrics["rejected_context"] += counts["rejected"]
-    metrics["clipped"] = counts["clipped"]
+    metrics["clipped"] = clipped
     work = Work()
     for tally in served.tallies:
         work.add(tally_work(pricer, tally))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.energy import Work, tally_work
+from sim.engine import STATUS
 from sim.errors import CheckFailed, Infeasible
 from sim.experiment import load_experiment, load_model, load_trace, resolve
 from sim.policies.chunked_prefill import ChunkedPrefill
@@ -109,6 +110,17 @@ def test_overlong_requests_are_counted():
     assert simulate(A100, LLAMA, requests, Fcfs()).metrics["rejected_context"] == 1
     clipped = simulate(A100, LLAMA, requests, Fcfs(), overlong="clip").metrics
     assert (clipped["clipped"], clipped["completed"]) == (1, 2)
+
+
+def test_a_rejected_request_keeps_its_place():
+    """Rows of `Result.requests` are those of the trace, so that a reader can join them; the duration starts with the first."""
+    requests = trace([5000, 100, 6000, 200], [5, 5, 5, 5])
+    result = simulate(A100, LLAMA, requests, Fcfs())
+    columns = result.requests()
+    assert [STATUS[status] for status in columns["status"]] == ["rejected_context", "completed", "rejected_context", "completed"]
+    assert list(columns["prompt_tokens"]) == list(requests.prompt)
+    assert list(columns["finish_ps"] < 0) == [True, False, True, False]
+    assert result.metrics["duration_s"] == columns["finish_ps"].max() / 1e12
 
 
 def test_more_hardware_is_not_slower():
