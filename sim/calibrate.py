@@ -20,6 +20,7 @@ from accel.gpu_tensor_core.attention import attention_closures
 from accel.gpu_tensor_core.gemm import gemm_ps
 from accel.gpu_vector_unit import pointwise_ps
 from sim.measured import Rows, attention_rows, mlp_rows, single_kernel_rows
+from sim.toml_text import to_toml
 from workloads.ops import Linear
 
 if TYPE_CHECKING:
@@ -189,27 +190,9 @@ def calibrate_a100(folder: Path) -> Calibration:
 _HOST_TIMED = {"launch_ps": 50_000_000, "bandwidth_permille": 700}
 
 
-def to_toml(calibration: Calibration) -> str:
+def text_of(calibration: Calibration) -> str:
     """The committed text: tables of figures, then one ``[[fit]]`` per part."""
-
-    def lines(data: dict[str, Any]) -> list[str]:
-        return [f"{key} = {_value(value)}" for key, value in data.items()]
-
-    data = calibration.model_dump()
-    text = ["# Written by `python -m sim.calibrate a100 FOLDER`; do not edit.", *lines({k: data[k] for k in ("name", "about")})]
-    for part in ("gemm", "decode", "prefill"):
-        text += ["", f"[{part}]", *lines(data[part])]
-    for name, figures in data["pointwise"].items():
-        text += ["", f"[pointwise.{name}]", *lines(figures)]
-    for found in data["fit"]:
-        text += ["", "[[fit]]", *lines(found)]
-    return "\n".join(text) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str([list(v) if isinstance(v, tuple) else v for v in value]) if isinstance(value, tuple) else str(value)
+    return f"# Written by `python -m sim.calibrate a100 FOLDER`; do not edit.\n{to_toml(calibration.model_dump())}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -219,7 +202,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     calibration = calibrate_a100(Path(arguments[1]))
     target = Path(__file__).resolve().parent.parent / "accel" / "calibration" / "a100.toml"
-    target.write_text(to_toml(calibration))
+    target.write_text(text_of(calibration))
     for found in calibration.fit:
         print(
             f"{found.part:12} {found.rows:6} rows, {found.constants} constants: median {found.median_permille / 10:5.1f} %, P90 "

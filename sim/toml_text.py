@@ -27,7 +27,8 @@ def _write(table: Mapping[str, Any], path: list[str], lines: list[str]) -> None:
     arrays = {k: v for k, v in table.items() if _is_array_of_tables(v)}
     lines += [f"{_key(k)} = {_value(v)}" for k, v in table.items() if k not in tables and k not in arrays and v is not None]
     for key, value in tables.items():
-        lines += ["", f"[{'.'.join(map(_key, [*path, key]))}]"]
+        if not value or not all(isinstance(v, Mapping) for v in value.values()):  # the headers below imply this one
+            lines += ["", f"[{'.'.join(map(_key, [*path, key]))}]"]
         _write(value, [*path, key], lines)
     for key, values in arrays.items():
         for value in values:

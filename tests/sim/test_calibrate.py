@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from accel.base.calibration import Calibration
 from accel.gpu_tensor_core import GpuTensorCore
 from accel.gpu_vector_unit import GpuVectorUnit
-from sim.calibrate import A100, L2_BYTES, calibrate_a100, main, to_toml
+from sim.calibrate import A100, L2_BYTES, calibrate_a100, main, text_of
 from sim.measured import Rows, attention_rows, mlp_rows, single_kernel_rows
 from workloads.ops import Attention, Linear, Pointwise
 
@@ -53,7 +54,12 @@ def test_committed_figures_are_what_the_fit_gives(refitted):
 def test_fit_is_deterministic_and_survives_its_own_text(refitted, folder):
     import tomllib
 
-    assert Calibration.from_data(tomllib.loads(to_toml(refitted))) == refitted
+    assert Calibration.from_data(tomllib.loads(text_of(refitted))) == refitted
+
+
+def test_the_committed_file_is_the_text_that_a_calibration_writes():
+    committed = (files("accel") / "calibration" / "a100.toml").read_text()
+    assert text_of(Calibration.load("a100")) == committed
 
 
 def test_no_fit_has_more_constants_than_rows_it_predicts():
