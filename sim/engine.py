@@ -35,9 +35,12 @@ _PROGRESS = 2048  # arrivals between two reports
 class TraceLike(Protocol):
     """int64 arrays of one entry per request: time of arrival (ascending), prompt tokens, output tokens."""
 
-    arrival_ps: np.ndarray
-    prompt: np.ndarray
-    output: np.ndarray
+    @property
+    def arrival_ps(self) -> np.ndarray: ...
+    @property
+    def prompt(self) -> np.ndarray: ...
+    @property
+    def output(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accel.base.clock import PS_PER_MS
+
 if TYPE_CHECKING:
     import pandas as pd
 
 MLP_FILE, ATTENTION_FILE = "a100_llama2_7b_mlp.csv", "a800_llama2_7b_attention.csv"
 CHECK_TOKENS, CHECK_CONTEXT = (1, 2048), 2048
 HIDDEN, FFN, BYTES = 4096, 11008, 2  # Llama-2-7B in FP16
-PS_PER_MS = 10**9
 
 
 @dataclass(frozen=True)

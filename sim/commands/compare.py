@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.commands.output import emit_json, log, say
-from sim.commands.serving import serve_all
+from sim.commands.serving import listed, serve_all
 from sim.commands.subjects import Options, assemble
 from sim.commands.tables import metrics_table
 from sim.store import Store
@@ -14,7 +14,6 @@ from sim.store import Store
 
 def main(*, subjects: list[str], runs: Path, out: Path, json: bool, **options: Any) -> None:
     """Serve every system of ``subjects`` and write the report; its path is the last line printed."""
-    options["settings"] = options["settings"] or ()
     chosen, base = assemble(subjects, Options(**options))
     write(serve_all(chosen, base, Store(runs)), chosen, out, json)
 
@@ -25,8 +24,7 @@ def write(results: list[Any], experiment: Any, out: Path, json: bool) -> None:
 
     path = write_report(results, experiment, out)
     if json:
-        runs = [result.as_dict() | {"run": str(result.folder)} for result in results]
-        emit_json({"experiment": experiment.name, "results": runs, "report": str(path)})
+        emit_json({"experiment": experiment.name, "results": listed(results), "report": str(path)})
         log(f"wrote {path}")
     else:
         say(metrics_table(results))

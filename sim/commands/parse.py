@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -56,7 +57,7 @@ def number_format(text: str, option: str) -> Format:
         raise BadInput(f"{option}: {error}") from None
 
 
-def op(kind: str, shape: str, formats: dict[str, str | None]) -> Op:
+def op(kind: str, shape: str, formats: Mapping[str, str]) -> Op:
     """An op of this kind from its extents and formats. Raises BadInput that names all that is wrong."""
     known = {k: cls for k, cls in op_kinds().items() if cls.__name__[0] != "_"}
     if kind not in known:
@@ -65,7 +66,7 @@ def op(kind: str, shape: str, formats: dict[str, str | None]) -> Op:
         raise BadInput(f"--op: unknown op {kind!r}{did_you_mean(kind, known)} (known: {', '.join(known)})")
     cls = known[kind]
     declared = {f.name: f for f in fields(cls) if f.init and f.name != "role"}
-    given: dict[str, Any] = {name: number_format(text, f"--{name}") for name, text in formats.items() if text is not None}
+    given: dict[str, Any] = {name: number_format(text, f"--{name}") for name, text in formats.items()}
     faults = [f"--{name}: {kind} has no format of that name" for name in given if name not in declared]
     for name, text in pairs(shape, "--shape").items():
         if name not in declared or "Format" in str(declared[name].type):

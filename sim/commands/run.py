@@ -7,7 +7,7 @@ from typing import Any
 
 from sim.commands.emit import emit
 from sim.commands.output import clean, log
-from sim.commands.serving import serve_all
+from sim.commands.serving import listed, serve_all
 from sim.commands.subjects import Options, assemble
 from sim.commands.tables import energy_table, metrics_table
 from sim.store import Store
@@ -15,10 +15,9 @@ from sim.store import Store
 
 def main(*, experiment: str, runs: Path, out: Path | None, json: bool, **options: Any) -> None:
     """Serve every system of ``experiment``; with ``out``, write the report too."""
-    options["settings"] = options["settings"] or ()
     chosen, base = assemble([experiment], Options(**options))
     results = serve_all(chosen, base, Store(runs))
-    data = {"experiment": chosen.name, "results": [result.as_dict() | {"run": str(result.folder)} for result in results]}
+    data = {"experiment": chosen.name, "results": listed(results)}
     text = [metrics_table(results)]
     for result in results:
         text += ["", f"energy of {clean(result.name)}, stored in {result.folder}", energy_table(result)]

@@ -48,6 +48,11 @@ def serve_all(experiment: Experiment, base: Path | None, store: Store) -> list[S
     return results
 
 
+def listed(results: Sequence[StoredResult]) -> list[dict[str, Any]]:
+    """What ``--json`` prints of each result: all but its arrays, and the folder that holds them."""
+    return [result.as_dict() | {"run": str(result.folder)} for result in results]
+
+
 def _advance(shown: Callable[[str, int], None], name: str, before: int, done: int, requests: int) -> None:
     shown(name, before + done)
 

@@ -29,7 +29,7 @@ class Options:
     replicas: int | None = None
     overlong: str | None = None
     seed: int | None = None
-    settings: Sequence[str] = ()
+    settings: Sequence[str] | None = None
 
 
 def assemble(names: Sequence[str], options: Options) -> tuple[Experiment, Path | None]:
@@ -46,9 +46,9 @@ def assemble(names: Sequence[str], options: Options) -> tuple[Experiment, Path |
         data["name"] = " and ".join(str(part.data.get("name", part.label)) for part in parts)
     base = next((part.base for part in experiments if part.base is not None), None)
     _apply(data, options, base)
-    general = [s for s in options.settings if not s.startswith(DEVICE)]
-    data = override(data, general)
-    for setting in options.settings:
+    settings = options.settings or ()
+    data = override(data, [s for s in settings if not s.startswith(DEVICE)])
+    for setting in settings:
         if setting.startswith(DEVICE):
             _set_device(data, setting.removeprefix(DEVICE))
     label = experiments[0].label if experiments else "command line"

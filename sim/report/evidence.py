@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from accel.base.clock import PS_PER_S
 from sim.report.figures import MISSING, figure, percent, quantity
 from sim.report.table import CLASSES, Cell, Column, Table, class_badge, plain, shared
 
-PS_PER_S = 1e12
 Systems = Sequence[dict[str, Any]]
 
 
