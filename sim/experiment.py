@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from accel.base.spec import Spec, chosen_by_kind
-from sim.errors import BadInput, StorageError
-from sim.files import locate, override, parse_toml, validate
+from sim.errors import BadInput
+from sim.files import locate, override, parse_toml, unreadable, validate
 from sim.policies.base import Policy
 from sim.system import Plan, System, load_device
 from workloads.model import Precision, Transformer
@@ -47,6 +47,10 @@ class TraceSource(Spec):
     def _one_source(self) -> TraceSource:
         if (self.file is None) == (self.profile is None):
             raise ValueError("wanted either 'file' (a trace) or 'profile' (statistics to draw from), got both or neither")
+        if self.file is not None and (self.rate is not None or self.arrivals != "profile"):
+            raise ValueError(
+                "wanted 'rate' and 'arrivals' with a 'profile' alone, got them with a 'file', which has times of its own"
+            )
         return self
 
 
@@ -117,8 +121,7 @@ def load_trace(source: TraceSource, seed: int, base: Path | None = None) -> Trac
     except TraceError as error:
         raise BadInput(str(error)) from None
     except OSError as error:
-        kind = BadInput if isinstance(error, FileNotFoundError | IsADirectoryError) else StorageError
-        raise kind(f"{path}: cannot read the trace: {error.strerror}") from None
+        raise unreadable(path, "trace", error) from None
     return trace if source.requests is None else trace.head(source.requests)
 
 
@@ -145,8 +148,10 @@ def load_model(name: str, base: Path | None = None) -> Transformer:
         name = str(base / name)
     try:
         return Transformer.load(name)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise BadInput(str(error)) from None
+    except OSError as error:
+        raise unreadable(name, "model", error) from None
 
 
 def load_precision(formats: Formats) -> Precision:

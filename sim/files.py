@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from accel.base.spec import Spec
-from sim.errors import BadInput, StorageError
+from sim.errors import BadInput, RtloomError, StorageError
 
 MAX_BYTES = 1_000_000
 S = TypeVar("S", bound=Spec)
@@ -38,14 +38,21 @@ def locate(name: str | Path, folder: str, what: str, base: Path | None = None) -
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(f"unknown {what} {text!r}{hint} (known: {', '.join(shipped(folder))}, or a path to a .toml file)")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"{path}: wanted a file of at most {MAX_BYTES} bytes, got {path.stat().st_size}")
-        return str(path), path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise BadInput(f"{path}: wanted a file of at most {MAX_BYTES} bytes, got a larger one")
+        return str(path), content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: wanted UTF-8 text, got a byte that is not ({error.reason} at {error.start})") from None
     except OSError as error:
-        kind = BadInput if isinstance(error, FileNotFoundError | IsADirectoryError) else StorageError
-        raise kind(f"{path}: cannot read the {what}: {error.strerror}") from None
+        raise unreadable(path, what, error) from None
+
+
+def unreadable(path: str | Path, what: str, error: OSError) -> RtloomError:
+    """What to raise where a file of the user cannot be read: a wrong name is bad input, anything else a failure to read."""
+    kind = BadInput if isinstance(error, FileNotFoundError | IsADirectoryError) else StorageError
+    return kind(f"{error.filename or path}: cannot read the {what}: {error.strerror}")
 
 
 def parse_toml(text: str, label: str) -> dict[str, Any]:

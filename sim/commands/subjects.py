@@ -127,7 +127,7 @@ def _apply(data: dict[str, Any], options: Options, base: Path | None) -> None:
     trace = data.setdefault("trace", {})
     if isinstance(trace, dict):
         if options.trace is not None or options.profile is not None:
-            for key in ("file", "profile", "requests", "rate"):
+            for key in ("file", "profile", "requests", "rate", "arrivals"):
                 trace.pop(key, None)
         given = {
             "file": None if file is None else str(file),
@@ -168,5 +168,5 @@ def _set_device(data: dict[str, Any], setting: str) -> None:
         raise BadInput(f"--set: wanted key.path=value, got {DEVICE + setting!r}")
     parsed = override({}, [f"value={value}"])["value"]
     for system in data["systems"]:
-        if isinstance(system, dict):
-            system["set"] = {**system.get("set", {}), path.strip(): parsed}
+        if isinstance(system, dict) and isinstance(given := system.get("set", {}), dict):  # what is wrong is said by validation
+            system["set"] = {**given, path.strip(): parsed}

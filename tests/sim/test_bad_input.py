@@ -201,6 +201,7 @@ def test_a_design_that_cannot_execute_an_op_says_which(rtloom, folder) -> None:
     [
         ('file = "trace.csv"', "", "trace: wanted either 'file' (a trace) or 'profile'"),
         ('file = "trace.csv"', 'profile = "azure_conv"', "trace.profile: "),
+        ('file = "trace.csv"', 'file = "trace.csv"\nrate = 4.0', "trace: wanted 'rate' and 'arrivals' with a 'profile' alone"),
         ('kind = "chunked_prefill"', 'kind = "chunked"', "policy: unknown policy 'chunked'; did you mean 'chunked_prefill'?"),
         ('design = "small.toml"', 'design = "smal"', "unknown design 'smal'"),
         ('model = "llama-2-7b"\n', "", "systems.0.model: missing; wanted a model here or at the top level"),
@@ -227,6 +228,13 @@ def test_a_faulty_experiment_is_refused_with_its_key(rtloom, folder, old: str, n
         (["small.toml"], "--model: missing; wanted the model that the designs serve"),
         (["small.toml", "--model", "llama-2-7b"], "--trace: missing; wanted a trace file, or --profile"),
         (["experiment.toml", "--policy", "fcf"], "unknown policy 'fcf'; did you mean 'fcfs'?"),
+        (
+            ["experiment.toml", "--rate", "4"],
+            "trace: wanted 'rate' and 'arrivals' with a 'profile' alone, got them with a 'file'",
+        ),
+        (["experiment.toml", "--model", "."], "config.json: cannot read the model: No such file or directory"),
+        (["experiment.toml", "--set", "systems.0.set=3", "--set", "device.cores=1"], "systems.0.set: "),
+        (["/dev/zero"], "/dev/zero: wanted a file of at most 1000000 bytes, got a larger one"),
         (["experiment.toml", "--set", "trace"], "--set: wanted key.path=value, got 'trace'"),
         (["experiment.toml", "--set", "device.nonsense=3"], "nonsense: unknown key"),
         (["experiment.toml", "--overlong", "drop"], "drop"),
@@ -241,7 +249,9 @@ def test_wrong_words_on_the_command_line_are_answered(rtloom, folder, words: lis
 
 def test_a_file_that_is_too_large_or_no_text_is_refused(rtloom, folder) -> None:
     (folder / "small.toml").write_bytes(b"#" * 1_000_001)
-    assert "small.toml: wanted a file of at most 1000000 bytes, got 1000001" in rtloom("run", "experiment.toml", code=2).stderr
+    assert (
+        "small.toml: wanted a file of at most 1000000 bytes, got a larger one" in rtloom("run", "experiment.toml", code=2).stderr
+    )
     (folder / "small.toml").write_bytes(b"name = '\xff'")
     assert "small.toml: wanted UTF-8 text" in rtloom("run", "experiment.toml", code=2).stderr
 
