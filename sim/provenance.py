@@ -105,6 +105,8 @@ def _sources_of(package: str) -> Iterator[tuple[str, bytes]]:
 
 def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
+        if entry.name.startswith("."):  # what editors and tools put beside sources
+            continue
         below = f"{path}/{entry.name}"
         if entry.is_dir():
             if entry.name != "__pycache__":

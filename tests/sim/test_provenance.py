@@ -76,6 +76,9 @@ def test_the_code_digest_follows_every_source(tmp_path, monkeypatch: pytest.Monk
     assert len(set(seen)) == len(seen)
     (tmp_path / "__pycache__" / "a.py").write_text("x")
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / ".checkpoints").mkdir()
+    (tmp_path / ".checkpoints" / "a.py").write_text("x")
+    (tmp_path / ".#a.py").symlink_to("nobody@nowhere:1")  # an editor's lock
     assert code_digest.__wrapped__() == seen[-1]
 
 
