@@ -5,6 +5,7 @@ Every array is int64 and holds integer codes, or the bit patterns of floats.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import singledispatch
 
@@ -48,9 +49,13 @@ def inputs(op: Op, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
 
 
 def corners(op: Op) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
-    """(name, inputs) for the corners: all lowest, all highest, all zero, lowest and highest in turn, one-hot lowest."""
+    """(name, inputs) for the corners: all lowest, all highest, all zero, lowest and highest in turn, all zero but one lowest
+    (highest, where the lowest is zero), and one array lowest, the next one highest.
+    """
     for name in ("lowest", "highest", "zero", "alternating", "one_hot"):
         yield name, arrays(op, lambda fmt, shape, name=name: _corner(fmt, shape, name))
+    turn = itertools.cycle(("lowest", "highest"))
+    yield "opposed", arrays(op, lambda fmt, shape: _corner(fmt, shape, next(turn)))
 
 
 def _random(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -69,7 +74,7 @@ def _corner(fmt: Format, shape: tuple[int, ...], name: str) -> np.ndarray:
         return np.where(np.indices(shape).sum(axis=0) % 2, highest, lowest)
     if name == "one_hot":
         hot = np.zeros(shape, np.int64)
-        hot.flat[hot.size // 2] = lowest
+        hot.flat[hot.size // 2] = lowest or highest
         return hot
     return np.full(shape, {"lowest": lowest, "highest": highest, "zero": 0}[name], np.int64)
 

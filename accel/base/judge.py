@@ -110,7 +110,10 @@ def price_difference(price: Callable[[Op], Cost], ops: Iterable[Op]) -> str | No
         alike.setdefault((type(op), *same), []).append(op)
     for group in alike.values():
         extents = {name: np.array([getattr(op, name) for op in group], dtype=np.int64) for name in group[0].dimensions}
-        together = _figures(price(group[0].resized(**extents)))
+        try:
+            together = _figures(price(group[0].resized(**extents)))
+        except (TypeError, ValueError) as error:
+            return f"{group[0].describe()}: wanted a price also where the extents are arrays, got {type(error).__name__}: {error}"
         for i, op in enumerate(group):
             for name, wanted in _figures(price(op)).items():
                 got = np.broadcast_to(together[name], len(group))[i]

@@ -45,13 +45,24 @@ def significant(source: str) -> str:
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            last = node.end_lineno or node.lineno
-            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
+            _blank(lines, node)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _blank(lines: list[str], node: ast.expr | ast.stmt) -> None:
+    """Take ``node`` out of ``lines``, and nothing that stands beside it. (Columns of `ast` count bytes.)"""
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    end = node.end_col_offset or 0
+    after = lines[last].encode()[end:].decode()
+    if first == last:
+        lines[first] = lines[first].encode()[: node.col_offset].decode() + " " * (end - node.col_offset) + after
+        return
+    lines[first] = lines[first].encode()[: node.col_offset].decode()
+    lines[first + 1 : last + 1] = [*[""] * (last - first - 1), " " * end + after]
 
 
 @dataclass(frozen=True)
@@ -102,8 +113,7 @@ def _parse(module: str) -> _Module | None:
     effects = []
     for statement in body:
         names = list(_defined(statement))
-        # A function named "_" is there for what its decorator does with it.
-        if names in ([], ["_"]) and not _is_docstring(statement):
+        if (names in ([], ["_"]) or _is_registered(statement)) and not _is_docstring(statement):
             effects.append(statement)
         for name in names:
             definitions.setdefault(name, []).append(statement)
@@ -125,6 +135,12 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
 
 def _for_type_checkers(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.If) and isinstance(statement.test, ast.Name) and statement.test.id == "TYPE_CHECKING"
+
+
+def _is_registered(statement: ast.stmt) -> bool:
+    """True of a function that another calls without its name (`functools.singledispatch`)."""
+    found = (node for decorator in getattr(statement, "decorator_list", []) for node in ast.walk(decorator))
+    return any(isinstance(node, ast.Attribute) and node.attr == "register" for node in found)
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

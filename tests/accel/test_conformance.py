@@ -67,7 +67,7 @@ def test_passes_cover_the_law():
     assert [p.mode for p in found.values()] == ["free", "free", "free", "free", "stalled", "patient", "free"]
     assert len({run.tile.describe() for run in found["sequence"].runs}) > 1
     assert sum(len(run.arrays) for run in found["op"].runs) == 2
-    assert len(found["corners"].runs) == 5
+    assert len(found["corners"].runs) == 6
     assert len(found["long"].runs[0].arrays) > 100
 
 

@@ -110,6 +110,18 @@ def test_a_price_that_differs_for_arrays_fails():
     assert re.search(message, failure_of(PricedApart(rows=1, group=2)))
 
 
+class PricedAlone(TablePrecomputeUnit):
+    """Its cost takes no arrays."""
+
+    def tile_cost(self, tile):
+        return super().tile_cost(tile) if tile.k > 0 else None
+
+
+def test_a_price_that_takes_no_arrays_fails():
+    message = "wanted a price also where the extents are arrays, got ValueError: The truth value of an array"
+    assert message in failure_of(PricedAlone(rows=1, group=2))
+
+
 # The reference, or the values, are wrong
 
 

@@ -37,6 +37,9 @@ PLUGIN = {
         @width.register
         def _(n):
             return 7
+        @width.register(str)
+        def width_of_text(n):
+            return 30
         print("loaded")
         """,
     "late": "def late(n):\n    return n\n",
@@ -81,6 +84,7 @@ def plugin(tmp_path, monkeypatch):
         ("parts", "SCALE = 2", "SCALE = 3"),
         ("parts", "@decorated", "@renamed"),
         ("parts", "return 7", "return 8"),  # registered by a decorator
+        ("parts", "return 30", "return 31"),  # the same under a name
         ("parts", '"loaded"', '"started"'),  # runs on import
         ("late", "return n", "return -n"),  # imported inside the function
         ("table", "first = 1", "first = 2"),  # a module imported whole
@@ -124,3 +128,12 @@ def test_stopped_modules_and_extra_texts(plugin):
 def test_comments_docstrings_and_blank_lines_do_not_count():
     code = 'def f(x):\n    """Doc."""\n    # why\n    y = "# not a comment"  # but this\n\n    return y\n'
     assert significant(code) == 'def f(x):\n    y = "# not a comment"\n    return y'
+
+
+def test_code_beside_a_docstring_counts():
+    assert significant('def f(x): "Doc."; return x\n') == "def f(x):       ; return x"
+    assert significant('def f(x):\n    """Ein ü.\n    Two."""; return x\n') == "def f(x):\n           ; return x"
+
+
+def test_code_before_a_comment_with_wide_characters_counts():
+    assert significant('x = "ü"  # ü\n') == 'x = "ü"'

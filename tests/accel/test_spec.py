@@ -1,5 +1,8 @@
 """Is a kind found by its file's name alone, and chosen by it in files?"""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,6 +22,13 @@ def test_a_subclass_elsewhere_is_not_discovered():
         pass
 
     assert Mutant not in discover("accel", Unit).values()
+
+
+def test_discovery_imports_no_hdl():
+    heavy = {"amaranth", "torch", "cocotb"}
+    script = f"import sys; from accel.base.spec import discover; discover('accel'); print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_lookup_suggests_the_nearest_name():

@@ -95,12 +95,19 @@ def test_random_and_corner_floats_are_finite(name):
 
 def test_corners_are_the_extremes():
     found = {name: arrays[0] for name, arrays in corners(TablePrecompute(m=2, k=3))}
-    assert set(found) == {"lowest", "highest", "zero", "alternating", "one_hot"}
+    assert set(found) == {"lowest", "highest", "zero", "alternating", "one_hot", "opposed"}
     assert (found["lowest"] == -128).all()
     assert (found["highest"] == 127).all()
     assert not found["zero"].any()
     assert found["alternating"].tolist() == [[-128, 127, -128], [127, -128, 127]]
     assert np.count_nonzero(found["one_hot"]) == 1
+    activations, weights = dict(corners(Linear(m=2, n=3, k=4, weights=FORMATS["uint2"], activations=FORMATS["int8"])))["opposed"]
+    assert (set(activations.flat), set(weights.flat)) == ({-128}, {3})
+
+
+def test_one_hot_of_codes_without_a_sign_is_not_all_zero():
+    _, weights = dict(corners(Linear(m=2, n=3, k=4, weights=FORMATS["uint2"], activations=FORMATS["int8"])))["one_hot"]
+    assert sorted(weights.flat)[-2:] == [0, 3]
 
 
 def test_an_op_without_maker_is_named():

@@ -12,25 +12,23 @@ Source of the symmetrised table: Mo et al., LUT Tensor Core, ISCA 2025.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
 from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
-from accel.base.half_table import ACTIVATION_BITS, checked_table_bits, entries, entry_bits, rounding_shift, table_format
+from accel.base.half_table import ACTIVATION_BITS, checked_table_bits, entries, entry_bits, table_format
 from accel.base.mapping import ceil_div
-from accel.base.streams import event_layout
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
 from workloads.formats import FORMATS
 from workloads.ops import Op, TablePrecompute
 
+if TYPE_CHECKING:
+    from amaranth.lib import wiring
+
 GROUP_BITS = 16  # an invocation takes at most 2^16 - 1 groups
-RUN_BITS = 48  # words of a run: 2^16 groups times 2^32 invocations
 REGISTER_CYCLES = 1  # from an input word's handshake to that of its tables
 CONFIG_CYCLES = 1
 
@@ -57,10 +55,6 @@ class TablePrecomputeUnit(RtlUnit):
     def entry_bits(self) -> int:
         """Bits of an entry as it leaves."""
         return self.table_bits or entry_bits(self.group)
-
-    def word_layout(self) -> data.ArrayLayout:
-        """The output word, and the table input word of the LUT core: -T[row][entry], row 0 and entry 0 lowest."""
-        return data.ArrayLayout(data.ArrayLayout(signed(self.entry_bits), entries(self.group)), self.rows)
 
     def check(self, op: Op) -> None:
         super().check(op)
@@ -89,9 +83,13 @@ class TablePrecomputeUnit(RtlUnit):
         )
 
     def component(self) -> wiring.Component:
-        return _TablePrecomputeRtl(self)
+        from accel.table_precompute.rtl import Precompute
+
+        return Precompute(self)
 
     def encode_config(self, tile: TablePrecompute, n: int) -> int:
+        from accel.table_precompute.rtl import RUN_BITS
+
         words = ceil_div(tile.k, self.group) * n
         if words >= 1 << RUN_BITS:
             raise ValueError(f"a run of {self.kind()} takes less than 2^{RUN_BITS} words, got {words}")
@@ -135,59 +133,3 @@ class TablePrecomputeUnit(RtlUnit):
         unit = cls(rows=int(rng.integers(1, 9)), group=group, table_bits=bits)
         m, k = int(rng.integers(1, 4 * unit.rows)), int(rng.integers(1, 40 * unit.group))
         return unit, TablePrecompute(m=m, k=k, group=unit.group, entry_bits=bits)
-
-
-class _TablePrecomputeRtl(wiring.Component):
-    """A tree of adders in front of one output register."""
-
-    def __init__(self, unit: TablePrecomputeUnit):
-        self.unit = unit
-        self.writes = unit.rows * entries(unit.group)  # entries that one load of the output register writes
-        activations = data.ArrayLayout(data.ArrayLayout(signed(ACTIVATION_BITS), unit.group), unit.rows)
-        super().__init__(
-            {
-                "config": In(stream.Signature(RUN_BITS)),
-                "activations": In(stream.Signature(activations)),
-                "tables": Out(stream.Signature(unit.word_layout())),
-                "events": Out(event_layout(table_write=self.writes)),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        left = Signal(RUN_BITS)  # input words of the run that are still to come
-        load = Signal()  # enable of the output register
-        m.d.comb += [
-            self.config.ready.eq((left == 0) & ~self.tables.valid),
-            self.activations.ready.eq((left != 0) & (~self.tables.valid | self.tables.ready)),
-            load.eq(self.activations.valid & self.activations.ready),
-            self.events.table_write.eq(Mux(load, self.writes, 0)),
-        ]
-        with m.If(self.config.valid & self.config.ready):
-            m.d.sync += left.eq(self.config.payload)
-        with m.If(load):
-            m.d.sync += left.eq(left - 1)
-            for row in range(self.unit.rows):
-                m.d.sync += [self.tables.payload[row][i].eq(entry) for i, entry in enumerate(self._negated_table(m, row))]
-        with m.If(load | self.tables.ready):
-            m.d.sync += self.tables.valid.eq(load)
-        return m
-
-    def _negated_table(self, m: Module, row: int) -> list[Value]:
-        """-T of one row: each level adds one activation to, and subtracts it from, every sum of the level before."""
-        first, *others = (self.activations.payload[row][j] for j in range(self.unit.group))
-        sums: list[Value] = [first]
-        for level, activation in enumerate(others, start=1):
-            terms = [s + activation for s in sums] + [s - activation for s in sums]
-            sums = [Signal(signed(entry_bits(level + 1)), name=f"sum_{row}_{level}_{i}") for i in range(len(terms))]
-            m.d.comb += [s.eq(term) for s, term in zip(sums, terms, strict=True)]
-        return [self._rounded(s) for s in sums]
-
-    def _rounded(self, value: Value) -> Value:
-        """`half_table.round_entries`: half a step up, and down to the largest code where that leaves the range."""
-        shift = rounding_shift(self.unit.group, self.unit.table_bits)
-        if not shift:
-            return value
-        largest = (1 << (self.unit.entry_bits - 1)) - 1
-        steps = (value + (1 << (shift - 1))) >> shift
-        return Mux(steps > largest, largest, steps)
