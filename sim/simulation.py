@@ -14,6 +14,7 @@ from sim.metrics import serving_metrics
 from sim.peaks import roofline, unit_class
 from sim.policies.base import Policy
 from sim.pricing import BLOCK_TOKENS, StepPricer
+from sim.provenance import resolved
 from sim.result import Result
 from sim.system import System
 from sim.timeline import Timeline
@@ -86,7 +87,8 @@ def simulate(
         served=served,
         metrics=metrics,
         energy=[row.as_dict() for row in rows],
-        about=describe(system, pricer, served, trace),
+        about=describe(system, pricer, served, trace)
+        | {"serving": {"policy": resolved(policy), "router": router, "overlong": overlong}},
         timeline=timeline,
     )
 

@@ -195,28 +195,30 @@ def points(systems: Systems) -> Table:
 
 def provenance(experiment: dict[str, Any], systems: Systems) -> Table:
     """From what the report was made. What all systems share is said once."""
-    policy = experiment.get("policy") or {}
-    settings = ", ".join(f"{key} = {value}" for key, value in policy.items() if key != "kind")
-    rows: list[list[Cell | str]] = []
-    if policy:
-        rows.append(["Policy", f"{policy.get('kind', '')} ({settings})" if settings else str(policy.get("kind", "")), "all"])
-    if experiment.get("router"):
-        rows.append(["Router", str(experiment["router"]), "all"])
     entries = []
     for system in systems:
         entries += [((label, value), system["name"]) for label, value in _origins(experiment, system)]
     order = list(dict.fromkeys(label for (label, _), _ in entries))
     grouped = shared(entries, names_of(systems))
-    rows += [
+    rows = [
         [label, value, owners]
         for label, value, owners in sorted(((*k, o) for k, o in grouped.items()), key=lambda r: order.index(r[0]))
     ]
     return plain("Provenance", ["What", "Value", "Systems"], rows)
 
 
+def scheduling(system: dict[str, Any]) -> dict[str, str]:
+    """How requests were scheduled: "Policy" with its settings, and "Router"."""
+    policy = dict(system["serving"]["policy"])
+    kind = str(policy.pop("kind"))
+    settings = ", ".join(f"{key} = {value}" for key, value in policy.items())
+    return {"Policy": f"{kind} ({settings})" if settings else kind, "Router": str(system["serving"]["router"])}
+
+
 def _origins(experiment: dict[str, Any], system: dict[str, Any]) -> list[tuple[str, str]]:
     trace, source = system["trace"], system["provenance"]
     found = [
+        *scheduling(system).items(),
         ("Trace", f"{trace['name']}: {trace['requests']:,} requests"),
         ("Source of the trace", str(trace["source"])),
         ("Digest of the trace", str(trace["digest"])),

@@ -13,7 +13,7 @@ from typing import Any
 from sim.report.capacity import EQUAL_RATES, at_capacity
 from sim.report.comparison import resource
 from sim.report.energy import class_shares
-from sim.report.evidence import is_analytical
+from sim.report.evidence import is_analytical, scheduling
 from sim.report.figures import figure, joined, percent, quantity, times
 
 TIE = 0.005
@@ -166,6 +166,8 @@ def _cautions(systems: Systems) -> Iterable[str]:
     if len({tuple(s["system"]["precision"].items()) for s in systems}) > 1:
         formats = _by((_formats(s), s["name"]) for s in systems)
         yield f"Number formats differ, so the quality of the answers may too: {formats}."
+    if len({tuple(scheduling(s).values()) for s in systems}) > 1:
+        yield f"Scheduling differs: {_by((', routed '.join(scheduling(s).values()), s['name']) for s in systems)}."
     for system in systems:
         metrics = system["metrics"]
         rejected = metrics["rejected_context"] + metrics["rejected_kv_cache"]

@@ -61,6 +61,7 @@ def system(name: str, **metrics: Any) -> dict[str, Any]:
             "precision": {"weights": "fp16", "activations": "fp16", "kv": "fp16"},
             "units": [unit("lut", proof="proved")],
         },
+        "serving": {"policy": {"kind": "fcfs"}, "router": "round_robin", "overlong": "clip"},
         "trace": {"digest": "d", "requests": 100, "name": "t", "source": "s"},
         "area": [],
         "provenance": {},

@@ -98,6 +98,17 @@ def test_the_report_of_stored_runs_is_the_same_report(rtloom, two) -> None:
     assert "beef: no such run in runs" in rtloom("report", "beef", code=2).stderr
 
 
+def test_a_report_of_runs_under_two_policies_says_which_had_which(rtloom, two) -> None:
+    for policy in ("fcfs", "chunked_prefill"):
+        rtloom("run", "experiment.toml", "--policy", policy, "--set", f"systems.0.name={policy[:4]}")
+    rtloom("report", *(run.name for run in (two / "runs").iterdir()))
+    lines = (two / "out" / "report.md").read_text().splitlines()
+    policies = sorted(line for line in lines if line.startswith("| Policy |"))
+    assert [line.split(" (")[0] for line in policies] == ["| Policy | chunked_prefill", "| Policy | fcfs"]
+    assert [line.rpartition("|")[0].rpartition("|")[2].strip() for line in policies] == ["chun", "fcfs"]
+    assert any(line.startswith("- Scheduling differs: ") for line in lines)
+
+
 def test_a_damaged_run_is_said(rtloom, two) -> None:
     rtloom("run", "experiment.toml")
     (run,) = (two / "runs").iterdir()

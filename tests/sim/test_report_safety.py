@@ -27,7 +27,7 @@ def hostile(request) -> tuple[str, dict[str, str]]:
     """A name in every place that a user's file or a stored result can fill, and the report."""
     name = request.param
     content = data()
-    content["experiment"] |= {"name": name, "about": name, "router": name, "policy": {"kind": name, name: name}}
+    content["experiment"] |= {"name": name, "about": name}
     for place, system in enumerate(content["systems"]):
         system["name"] = f"{place} {name}"
         system["system"] |= {
@@ -38,6 +38,7 @@ def hostile(request) -> tuple[str, dict[str, str]]:
         }
         system["system"]["units"][0] |= {"name": name, "kind": name, "proof": name, "proof_detail": name}
         system["system"]["units"][1] |= {"class": f"analytical ({name})"}
+        system["serving"] = {"policy": {"kind": name, name: name}, "router": name}
         system["trace"] |= {"name": name, "source": name, "digest": name}
         system["provenance"] = {"hash": name, "code": name, "seed": name, "versions": {name: name}}
         system["energy"][0] |= {"component": name, "kind": name, "event": name, "source": name, "source_class": name}

@@ -106,6 +106,7 @@ def test_cautions_name_what_a_reader_may_overlook() -> None:
     other["trace"]["digest"] = "another"
     other["system"]["precision"]["weights"] = "ternary"
     other["system"]["model"] = "n"
+    other["serving"]["policy"] = {"kind": "chunked_prefill", "max_batched_tokens": 512}
     other["system"]["units"] = [unit("lut", "none"), unit("pre", "other"), unit("tensor", "none", "analytical (a100)")]
     other["energy"] = [energy_row(joules=1.0), energy_row("lut", "lookup", 3.0, source_class="assumed")]
     assert verdict([base, other]).cautions == [
@@ -113,6 +114,8 @@ def test_cautions_name_what_a_reader_may_overlook() -> None:
         "Models differ: m (base); n (other).",
         "Number formats differ, so the quality of the answers may too: fp16 weights, fp16 activations, fp16 KV cache (base); "
         "ternary weights, fp16 activations, fp16 KV cache (other).",
+        "Scheduling differs: fcfs, routed round_robin (base); "
+        "chunked_prefill (max_batched_tokens = 512), routed round_robin (other).",
         "other rejected 3 of 100 requests; latencies and rates are those of the others.",
         "other preempted 4 requests for lack of KV cache and computed them again.",
         "up to 5 requests were clipped to the context of the model.",
