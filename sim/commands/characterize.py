@@ -42,12 +42,14 @@ def main(
             raise BadInput(str(error)) from None
         except (MappingError, ValueError) as error:
             raise CheckFailed(str(error)) from None
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{unit}.toml"
-        write_entries(path, [result])
-        log(f"wrote {path}")
     emit("characterize", result.summary(), _text(result), json, out)
+    if out is not None:
+        path = out / f"{unit}.toml"
+        try:
+            write_entries(path, [result])
+        except ValueError as error:
+            raise BadInput(str(error)) from None
+        log(f"wrote {path}")
 
 
 def _counted(shown: Callable[[str, int], None]) -> Callable[[str], None]:

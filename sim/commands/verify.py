@@ -34,15 +34,15 @@ def main(
         rtl_class(unit)
     with tools("verify"), progress(None) as report_progress:
         report = _play(unit, random, seed, simulator, settings, _shown(report_progress))
-    if junit is not None:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        report.junit(junit)
-        log(f"wrote {junit}")
     for note in report.notes:
         log(note)
     if report.drawn:
         log(f"seed {seed}: {report.drawn} cases drawn, {report.rejected} draws refused by the units")
     emit("verify", [_data(row) for row in report.rows], _text(report), json, out)
+    if junit is not None:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        report.junit(junit)
+        log(f"wrote {junit}")
     if report.failures:
         failed = [f"{row.failure}\nrepeat with: {row.reproduce}" for row in report.failures]
         raise CheckFailed(*failed, f"{len(failed)} of {len(report.rows)} cases failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 
+from accel.base.characterize import Characterisation
 from accel.base.power import opensta_version
 from accel.base.tech import Tech
 
@@ -30,6 +31,20 @@ def test_a_unit_is_characterised_into_a_technology_file(rtloom, folder, shared) 
     else:
         assert events["table_write"] > 0
         assert figures["clock_mhz"] > 100
+
+
+def test_a_file_that_is_no_technology_is_left_as_it_is(rtloom, folder, monkeypatch) -> None:
+    figures = Characterisation(
+        component="table_precompute", parameters={"rows": 1}, rtlil="00", area_um2=2.0, sequential_um2=1.0, cells=3,
+        clock_mhz=None, critical="", leakage_w=None, fit=None, checked_cycles=0, seed=0, library="lib", tools="yosys", note="",
+    )  # fmt: skip
+    monkeypatch.setattr("accel.base.characterize.characterize", lambda *args, **options: figures)
+    (folder / "a.lib").touch()
+    (folder / "table_precompute.toml").write_text("mine = 1\n")
+    done = rtloom(*SMALL, "--liberty", "a.lib", "--out", ".", "--json", code=2)
+    assert "table_precompute.toml is not a technology file, and is left as it is" in done.stderr
+    assert done.json()["cells"] == 3, "what took minutes is shown all the same"
+    assert (folder / "table_precompute.toml").read_text() == "mine = 1\n"
 
 
 def test_what_cannot_be_characterised_is_said(rtloom, folder) -> None:
