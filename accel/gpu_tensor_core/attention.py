@@ -19,10 +19,11 @@ A closure over ints is what the serving engine calls in every iteration; the sam
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 from accel.base.calibration import DecodeFigures, PrefillFigures
-from accel.base.clock import cycles_to_ps, scale_up
+from accel.base.clock import PS_PER_US, cycles_to_ps, scale_up
 from accel.base.mapping import ceil_div
 from workloads.formats import SCALE_BITS, Format
 from workloads.ops import FP16
@@ -46,19 +47,22 @@ def attention_closures(
     output: Format = FP16,
 ) -> tuple[Pricer, Pricer]:
     """(decode(requests, context) -> ps, prefill(chunk, past, requests=1) -> ps) of one attention operator."""
-    # Bytes to picoseconds at the reached bandwidth, each rounding of `bytes_to_ps` and `at_share` in place.
+    # Bytes to picoseconds at the reached bandwidth, each rounding of `bytes_to_ps` and `at_share` in place; the fractions are
+    # reduced, so that arrays stay in int64 up to 10^9 tokens and more.
+    ps_per_byte, loss = Fraction(PS_PER_US, bandwidth), Fraction(1000, decode.bandwidth_permille)
+    whole, per = ps_per_byte.numerator, ps_per_byte.denominator
+    more, reached = loss.numerator, loss.denominator
     per_token = kv_bytes_of(kv, 2 * kv_heads * head_dim)
     elements = heads * head_dim
     io_bytes = activations.nbytes(elements) + output.nbytes(elements)
     slots = decode.blocks_per_core * copies
-    kv_rate, reached = bandwidth, decode.bandwidth_permille
     block_ps, overlap = decode.block_ps * kv_heads, decode.overlap_permille
     tail_ps, decode_launch = decode.tail_ps_per_kb, decode.launch_ps
     tile, few, prefill_launch = prefill.query_tile, slots // heads, prefill.launch_ps
 
     def stream_ps(nbytes: Any) -> Any:
-        at_peak = -(-nbytes * 1_000_000 // kv_rate)
-        return -(-at_peak * 1000 // reached)
+        at_peak = -(-nbytes * whole // per)
+        return -(-at_peak * more // reached)
 
     def decode_with(maximum: Callable[[Any, Any], Any]) -> Pricer:
         def price(requests: Any, context: Any) -> Any:

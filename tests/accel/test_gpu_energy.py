@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accel.base.half_table import entries
 from accel.base.tech import Tech
 from accel.gpu_tensor_core import GpuTensorCore
 from accel.gpu_vector_unit import OPERATIONS, GpuVectorUnit
+from accel.lut_tensor_core import LutTensorCore
+from accel.lut_tensor_core.timing import ACCUMULATOR_BITS
+from accel.table_precompute import TablePrecomputeUnit
 from memsys.dram import Dram, standards
 from workloads.formats import parse_format
 from workloads.ops import Linear, Pointwise, TablePrecompute
@@ -86,3 +90,16 @@ def test_large_gemms_run_at_the_power_limit():
     """The derivation of mac_fp16: 217 TFLOPS and 176 GB/s draw the TDP."""
     mac, read = joules("gpu_tensor_core", "mac_fp16"), joules("dram", "read_byte", standard="hbm2e")
     assert static_w() + 108.3e12 * mac + 176e9 * read == pytest.approx(TDP_W, rel=0.01)
+
+
+def test_operands_of_the_lut_core_are_delivered_bit_by_bit_at_the_tables_they_are_stated_for():
+    per_bit, delivery = 0.16e-12, Tech.load("gpu_operands").entry
+    core, rounded = LutTensorCore(), LutTensorCore(table_bits=8)
+    found = {e.event: e.energy for e in delivery if e.matches("lut_tensor_core", dict(core))}
+    bits = {"table_load": entries(core.group) * core.entry_bits, "weight_load": core.group, "drain": ACCUMULATOR_BITS}
+    assert found == pytest.approx({event: n * per_bit for event, n in bits.items()})
+    assert {e.event for e in delivery if e.matches("lut_tensor_core", dict(rounded))} == {"weight_load", "drain"}
+    unit = TablePrecomputeUnit()
+    (write,) = [e.energy for e in delivery if e.matches("table_precompute", dict(unit))]
+    assert write == pytest.approx((unit.entry_bits + 8 * unit.group / entries(unit.group)) * per_bit)
+    assert not [e for e in delivery if e.matches("table_precompute", dict(TablePrecomputeUnit(table_bits=8)))]

@@ -144,6 +144,25 @@ def test_decode_closure_equals_the_op_scalar_and_array(shape, batches):
     assert REAL.time_ps(Attention.decode(requests, context, **shape), **MACHINE).tolist() == closure
 
 
+@pytest.mark.parametrize("text", ["fp16", "int8"])
+def test_arrays_of_very_large_ops_do_not_wrap(text):
+    unit, heads = GpuTensorCore(calibration="a100", int8_macs=2048), {"heads": 96, "kv_heads": 96, "head_dim": 128}
+    operand = parse_format(text)
+
+    def gemm(m, n, k):
+        return Linear(m=m, n=n, k=k, weights=operand, activations=operand)
+
+    def decode(requests, context):
+        return Attention.decode(requests, context, **heads)
+
+    def prefill(chunk, past):
+        return Attention.prefill(chunk, past, **heads)
+
+    for make, extents in [(gemm, (10**6, 10**5, 10**5)), (decode, (10**4, 10**9)), (prefill, (131072, 10**6))]:
+        alone = unit.time_ps(make(*extents), **MACHINE)
+        assert unit.time_ps(make(*(np.array([e, e]) for e in extents)), **MACHINE).tolist() == [alone, alone]
+
+
 @given(SHAPES, st.lists(st.tuples(st.integers(1, 4096), st.integers(0, 8192)), min_size=1, max_size=6))
 def test_prefill_closure_equals_the_op_scalar_and_array(shape, chunks):
     _, prefill = REAL.attention_pricer(shape, **A100)

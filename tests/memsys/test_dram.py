@@ -37,6 +37,15 @@ def test_peak_of_every_standard_is_reached_and_never_passed(name):
         Dram.from_data(A100 | {"standard": name, "capacity": "1 GB", "bandwidth": f"{4 * peak + 1} MB/s", "devices": 4})
 
 
+@pytest.mark.parametrize("name", standards())
+def test_peak_is_pins_times_their_rate(name):
+    from memsys.dram import _load
+
+    standard = _load(name)
+    (gbit_per_s,) = re.findall(r"up to ([\d.]+) Gb/s per pin", standard.about)
+    assert standard.peak == pytest.approx(standard.width * float(gbit_per_s) * 1000 / 8, abs=1e-6)
+
+
 def test_capacity_beyond_the_standard_is_refused():
     with pytest.raises(ValidationError, match="capacity: wanted at most"):
         Dram.from_data(A100 | {"capacity": "1 TB"})
