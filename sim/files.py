@@ -58,9 +58,27 @@ def unreadable(path: str | Path, what: str, error: OSError) -> RtloomError:
 def parse_toml(text: str, label: str) -> dict[str, Any]:
     """The tables of a TOML text. Raises BadInput with the line."""
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{label}: not TOML: {error}") from None
+    except (ValueError, RecursionError):
+        raise BadInput(f"{label}: {_SANE}") from None
+    _refuse_deep(data, label)
+    return data
+
+
+MOST_LEVELS = 50
+_SANE = f"wanted integers of at most 4000 digits and at most {MOST_LEVELS} levels of tables and arrays, got more"
+
+
+def _refuse_deep(data: Any, label: str) -> None:
+    """Raise BadInput where tables and arrays nest deeper than any file needs: what walks them would run out of stack."""
+    level = [data]
+    for _ in range(MOST_LEVELS):
+        level = [v for node in level for v in (node.values() if isinstance(node, Mapping) else node)]
+        level = [node for node in level if isinstance(node, Mapping | list | tuple)]
+    if level:
+        raise BadInput(f"{label}: {_SANE}")
 
 
 def override(data: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -106,10 +124,13 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError):
+        raise BadInput(f"--set: {_SANE}") from None
 
 
 def validate(cls: type[S], data: Mapping[str, Any], label: str) -> S:
     """``cls`` from the tables of a file. Raises BadInput with one line per fault."""
+    _refuse_deep(data, label)  # --set may have nested it
     try:
         return cls.from_data(data)
     except ValidationError as error:

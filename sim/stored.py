@@ -103,7 +103,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON object of a run. Raises StorageError."""
     try:
         data = json.loads(read_bytes(folder, name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"{folder / name}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise StorageError(f"{folder / name}: wanted a JSON object, got {type(data).__name__}")

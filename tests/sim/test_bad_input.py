@@ -247,6 +247,20 @@ def test_wrong_words_on_the_command_line_are_answered(rtloom, folder, words: lis
     assert nothing_stored(folder)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 20_000 + "]" * 20_000, ".".join("a" * 20_000) + " = 1", "a = " + "9" * 5000],
+    ids=["arrays", "tables", "integer"],
+)
+def test_a_file_that_no_parser_can_take_is_refused(rtloom, folder, text: str) -> None:
+    wanted = "wanted integers of at most 4000 digits and at most 50 levels"
+    (folder / "deep.toml").write_text(text)
+    assert f"deep.toml: {wanted}" in rtloom("run", "deep.toml", code=2).stderr
+    assert f"deep.toml: {wanted}" in rtloom("price", "deep.toml", "--model", "llama-2-7b", "--decode", "1x1", code=2).stderr
+    said = rtloom("run", "experiment.toml", "--set", text.replace(" = ", "=", 1), code=2).stderr
+    assert wanted in said
+
+
 def test_a_file_that_is_too_large_or_no_text_is_refused(rtloom, folder) -> None:
     (folder / "small.toml").write_bytes(b"#" * 1_000_001)
     assert (
