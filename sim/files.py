@@ -140,7 +140,10 @@ def validate(cls: type[S], data: Mapping[str, Any], label: str) -> S:
 def explain(error: ValidationError, cls: type[Spec]) -> list[str]:
     """One line per fault: the key path, what was wanted, what was got, the nearest right name."""
     lines = []
-    for fault in error.errors(include_url=False):
+    faults = error.errors(include_url=False)
+    for fault in faults:
+        if fault["type"] == "too_short" and any(f["loc"][: len(fault["loc"])] == fault["loc"] for f in faults if f is not fault):
+            continue  # pydantic leaves out the faulty items, then finds too few
         path = [p for p in fault["loc"] if not (isinstance(p, str) and p in _HIDDEN)]
         where = ".".join(str(p) for p in path) or "(top level)"
         if fault["type"] == "extra_forbidden":

@@ -170,6 +170,11 @@ def test_a_faulty_design_is_refused_with_its_key(rtloom, folder, old: str, new: 
     assert nothing_stored(folder)
 
 
+def test_a_faulty_system_is_not_said_to_be_missing_as_well(rtloom, folder) -> None:
+    (line,) = rtloom("run", "experiment.toml", "--set", "systems.0.replicas=0", code=2).stderr.splitlines()
+    assert line.startswith("rtloom: experiment.toml: systems.0.replicas: ")
+
+
 def test_all_faults_of_a_design_are_said_at_once_one_per_line(rtloom, folder) -> None:
     text = (folder / "small.toml").read_text()
     for old, new in (('"1.41 GHz"', '"1.41 V"'), ('"80 GB"', "80"), ("cores = 108", 'cores = "many"'), ("lanes", "lanes")):
