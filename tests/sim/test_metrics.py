@@ -77,6 +77,7 @@ def test_against_the_naive_reference():
     metrics = serving_metrics(served)
     items, nodes, _ = reference_serving.serve_naively([Affine()] * 2, trace, Fcfs(), kv_tokens=2000)
     assert metrics["preemptions"] == sum(item.evictions for item in items) > 0
+    assert metrics["preempted"] == sum(item.evictions > 0 for item in items) < metrics["preemptions"]
     done = [item for item in items if item.times]
     gaps = np.array([gap for node in nodes for gap in node.gaps])
     expected = {
@@ -94,6 +95,17 @@ def test_against_the_naive_reference():
     for key, q in (("median", 50), ("p90", 90), ("p99", 99)):
         exact = np.percentile(gaps, q, method="inverted_cdf") / MS
         assert metrics[f"{key}_itl_ms"] == pytest.approx(exact, rel=1.0001 * RELATIVE_ERROR)
+
+
+def test_the_most_is_that_of_the_replica_that_had_most():
+    # one at a time: prompts of 3 blocks, two of which wait for the first replica; prompts of 1 block, one of which waits
+    trace = Requests.of((0, 48, 2), (1, 16, 1), (2, 48, 2), (3, 16, 1), (4, 48, 2))
+    served = serve([Steady(1)] * 2, trace, Fcfs(max_num_seqs=1), kv_tokens=160)
+    metrics = serving_metrics(served)
+    assert (served.most_waiting, metrics["max_waiting"]) == ((2, 1), 2)
+    assert (served.most_kv_blocks, metrics["kv_cache_peak_fraction"]) == ((4, 1), 4 / 10)
+    rows = Result("two", served, metrics).replicas()
+    assert [(row["max_waiting"], row["max_kv_blocks"], row["kv_blocks"]) for row in rows] == [(2, 4, 10), (1, 1, 10)]
 
 
 def test_nothing_served_has_no_latency():
