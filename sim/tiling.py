@@ -39,8 +39,8 @@ class Timing:
 
     @property
     def bound(self) -> str:
-        """ "compute" or "memory", whichever alone takes longer; "latency" where neither explains half of the time."""
-        if 2 * max(self.compute_ps, self.memory_ps) < self.ps:
+        """ "compute" or "memory", whichever alone takes longer; "latency" where neither explains a third of the time."""
+        if 3 * max(self.compute_ps, self.memory_ps) < self.ps:
             return "latency"
         return "compute" if self.compute_ps >= self.memory_ps else "memory"
 

@@ -99,11 +99,11 @@ class LutTensorCore(RtlUnit):
         whole = op.weights.group is None or length % self.group == 0  # else each segment starts a table of its own
         rows, depth = (op.m, op.k) if whole else (op.m * segments, length)
         tables = TablePrecompute(
-            role=op.role, m=rows, k=depth, group=self.group, entry_bits=self.table_bits, activations=op.activations
+            role=f"tables_{op.role}", m=rows, k=depth, group=self.group, entry_bits=self.table_bits, activations=op.activations
         )
         results = segments * op.m * (op.n + 1)
         dequantize = Pointwise(
-            role=op.role,
+            role=f"dequantize_{op.role}",
             function="dequantize",
             elements=segments * op.m * op.n,
             read_bytes=FORMATS["int32"].nbytes(results),
