@@ -262,6 +262,7 @@ def verify(
     seed: Annotated[int, typer.Option(min=0, help="Seed of parameters, operands and stalls.")] = 0,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the cases as JUnit XML.")] = None,
     simulator: Annotated[Simulator, typer.Option(help="auto: Icarus for short runs, Verilator for long ones.")] = Simulator.auto,
+    record: Annotated[bool, typer.Option(help="Write what was proved into accel/proofs.")] = True,
     settings: Set = None,
     out: Out = None,
     json: Json = False,

@@ -38,6 +38,8 @@ def locate(name: str | Path, folder: str, what: str, base: Path | None = None) -
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(f"unknown {what} {text!r}{hint} (known: {', '.join(shipped(folder))}, or a path to a .toml file)")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir() or path.is_char_device()):
+            raise BadInput(f"{path}: wanted a file, got a pipe or another thing that cannot be read twice")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
@@ -129,12 +131,14 @@ def _value(text: str) -> Any:
 
 
 def validate(cls: type[S], data: Mapping[str, Any], label: str) -> S:
-    """``cls`` from the tables of a file. Raises BadInput with one line per fault."""
+    """``cls`` from the tables of a file. Raises BadInput with one line per fault, those between keys included."""
     _refuse_deep(data, label)  # --set may have nested it
     try:
         return cls.from_data(data)
     except ValidationError as error:
-        raise BadInput(*(f"{label}: {line}" for line in explain(error, cls))) from None
+        lines = explain(error, cls)
+        lines += [line for line in cls.faults_between(data) if line not in lines]
+        raise BadInput(*(f"{label}: {line}" for line in lines)) from None
 
 
 def explain(error: ValidationError, cls: type[Spec]) -> list[str]:
@@ -144,7 +148,7 @@ def explain(error: ValidationError, cls: type[Spec]) -> list[str]:
     for fault in faults:
         if fault["type"] == "too_short" and any(f["loc"][: len(fault["loc"])] == fault["loc"] for f in faults if f is not fault):
             continue  # pydantic leaves out the faulty items, then finds too few
-        path = [p for p in fault["loc"] if not (isinstance(p, str) and p in _HIDDEN)]
+        path = _written_path(fault["loc"])
         where = ".".join(str(p) for p in path) or "(top level)"
         if fault["type"] == "extra_forbidden":
             known = _fields_beside(cls, fault["loc"])
@@ -154,15 +158,27 @@ def explain(error: ValidationError, cls: type[Spec]) -> list[str]:
         elif fault["type"] == "missing":
             lines.append(f"{where}: missing; wanted a value here")
         else:
-            message = fault["msg"].removeprefix("Value error, ")
+            message = re.sub(r"^Input should be ", "wanted ", fault["msg"].removeprefix("Value error, "))
             got = "" if "got" in message or isinstance(fault["input"], dict | list) else f", got {fault['input']!r}"
             own_path = not path and _KEY_PATH.match(message)  # a check over several keys names the one at fault itself
-            lines.append(f"{message}{got}" if own_path else f"{where}: {message}{got}")
+            lines += f"{message}{got}".split("\n") if own_path else [f"{where}: {message}{got}"]
     return lines
 
 
 _KEY_PATH = re.compile(r"[a-z_]+(\.\w+)*: ")
-_HIDDEN = {"unit", "memory"}  # wrappers and discriminator tags that a file's author does not write
+_TAGS = re.compile(r"[A-Z]\w*|literal\[.*\]")  # classes and literals of a union, which pydantic puts into the path
+
+
+def _written_path(loc: Sequence[Any]) -> list[Any]:
+    """``loc`` as the file's author wrote it: without the wrapper of a unit, the class that a ``kind`` chose, a union's member."""
+    kinds = {c.__module__.rpartition(".")[2] for c in _all_subclasses(Spec)}
+    path: list[Any] = []
+    for i, key in enumerate(loc):
+        parents = tuple(loc[max(i - 2, 0) : i])
+        chosen = key in kinds and (parents[-1:] in (("unit",), ("policy",)) or parents[:-1] == ("memories",))
+        if not (isinstance(key, str) and (key == "unit" or chosen or _TAGS.fullmatch(key))):
+            path.append(key)
+    return path
 
 
 def _fields_beside(cls: type[Spec], loc: Sequence[Any]) -> list[str]:

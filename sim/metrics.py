@@ -54,8 +54,8 @@ def serving_metrics(served: Served) -> Metrics:
       (requests evicted at least once), ``iterations``.
     - Volume and rate: ``duration_s``, ``total_input_tokens``, ``total_output_tokens``, ``request_throughput``,
       ``output_throughput``, ``total_token_throughput`` (input and output).
-    - Latency: mean, median, p90 and p99 of ``ttft_ms``, ``tpot_ms``, ``itl_ms``, ``e2el_ms`` and ``queue_ms`` (arrival to first
-      admission).
+    - Latency: mean, std, median, p90 and p99 of ``ttft_ms``, ``tpot_ms``, ``e2el_ms`` and ``queue_ms`` (arrival to first
+      admission), and all but std of ``itl_ms``.
     - Load: ``mean_waiting`` (requests of all replicas that were not admitted yet, averaged over the duration), ``max_waiting``
       (longest queue of a replica), ``mean_decode_batch`` (decodes per iteration that has any), ``busy_fraction`` (of
       the replicas' time in the duration), ``kv_cache_peak_fraction`` (blocks in use, of the replica that used most).
@@ -103,9 +103,9 @@ def _ratio(value: float, by: float) -> float | None:
 
 
 def _latency(name: str, values_ps: np.ndarray) -> Metrics:
-    keys = ["mean", *PERCENTILES]
+    keys = ["mean", "std", *PERCENTILES]
     if not len(values_ps):
         return {f"{key}_{name}_ms": None for key in keys}
     values = values_ps / PS_PER_MS
-    found = [values.mean(), *np.percentile(values, list(PERCENTILES.values()))]
+    found = [values.mean(), values.std(), *np.percentile(values, list(PERCENTILES.values()))]
     return {f"{key}_{name}_ms": float(value) for key, value in zip(keys, found, strict=True)}

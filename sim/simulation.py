@@ -43,6 +43,9 @@ def simulate(
     Raises Infeasible where the model does not fit or no request can be served, BadInput where an energy entry is missing, and
     CheckFailed where an invariant does not hold.
     """
+    for value, wanted in ((system, System), (model, Transformer), (trace, Trace), (policy, Policy)):
+        if not isinstance(value, wanted):
+            raise TypeError(f"simulate: wanted a {wanted.__name__}, got {value!r}")
     precision = precision or Precision()
     pricer = StepPricer(system.device, model, precision)
     kept, clipped = trace, 0
@@ -163,6 +166,7 @@ def describe(system: System, pricer: StepPricer, served: Served, trace: Trace) -
             "precision": pricer.precision.to_data(),
             "kv_tokens": pricer.kv_tokens,
             "weight_bytes": pricer.weight_bytes,
+            "power_limit_w": None if device.power_limit is None else device.power_limit * system.plan.replicas,
             "mapping": str(device.placement.mapping),
             "units": [
                 {"name": name, "kind": slot.unit.kind(), "count": slot.count, "clock_hz": slot.clock, "class": unit_class(slot)}

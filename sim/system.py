@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from accel.base.quantity import Bytes, Hertz, Picoseconds
+from accel.base.quantity import Bytes, Hertz, Picoseconds, Watts
 from accel.base.spec import Spec, chosen_by_kind, lookup
 from accel.base.tech import Entry, SourceClass, Tech, available
 from accel.base.unit import Unit
@@ -16,6 +16,7 @@ from memsys.base import Memory
 from sim.files import locate, override, parse_toml, validate
 from sim.placement import Placement
 
+TENSORS = ("weights", "kv", "activations")
 AnyUnit = chosen_by_kind(Unit, "unit", "accel", "pim")
 AnyMemory = chosen_by_kind(Memory, "memory", "memsys")
 
@@ -24,7 +25,7 @@ class Slot(Spec):
     """A unit of a device and the number of its copies."""
 
     unit: AnyUnit
-    count: int = Field(default=1, gt=0)
+    count: int = Field(default=1, gt=0, le=100_000)
     clock: Hertz
 
     @model_validator(mode="before")
@@ -51,7 +52,7 @@ class Device(Spec):
 
     name: str = Field(min_length=1, max_length=200)
     about: str = ""
-    cores: int = Field(default=1, gt=0)
+    cores: int = Field(default=1, gt=0, le=100_000)
     """Independent cores over which thread blocks are dealt; each owns ``count / cores`` copies of every unit."""
     buffer: Bytes
     """The shared on-chip buffer (a GPU's L2) between main memory and the cores."""
@@ -66,6 +67,8 @@ class Device(Spec):
     """Time of each step in which the device waits for the host (scheduling, sampling, launch)."""
     memory_utilization_permille: int = Field(default=900, gt=0, le=1000)
     """Share of main memory given to weights and KV cache; vLLM's gpu_memory_utilization, 0.9 by default."""
+    power_limit: Watts | None = None
+    """What the board may draw; reports warn where a run's mean power exceeds it."""
     technology: tuple[str, ...] = ()
     tech: tuple[Entry, ...] = ()
     """Figures of this device alone (idle power, area), each with source and class."""
@@ -74,16 +77,24 @@ class Device(Spec):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Device:
-        for key, unit in self.placement.units_named().items():
-            _named(unit, self.units, f"placement.{key}", "unit")
-        for key in ("weights", "kv", "activations"):
-            _named(getattr(self.placement, key), self.memories, f"placement.{key}", "memory")
-        for name in self.technology:
-            _named(name, dict.fromkeys(available(), True), "technology", "technology")
-        for name, slot in self.units.items():
-            if slot.count % self.cores:
-                raise ValueError(f"units.{name}.count: wanted a multiple of the {self.cores} cores, got {slot.count}")
+        placed = self.placement.units_named() | {key: getattr(self.placement, key) for key in TENSORS}
+        counts = {name: slot.count for name, slot in self.units.items()}
+        faults = _faults_between(counts, list(self.memories), placed, list(self.technology), self.cores)
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
+
+    @classmethod
+    def faults_between(cls, data: Any) -> list[str]:
+        def table(key: str) -> dict[str, Any]:
+            found = data.get(key)
+            return found if isinstance(found, dict) else {}
+
+        counts = {name: slot.get("count", 1) if isinstance(slot, dict) else 1 for name, slot in table("units").items()}
+        placed = {key: name for key, name in table("placement").items() if isinstance(name, str)}
+        technology = data.get("technology", ())
+        technology = [name for name in technology if isinstance(name, str)] if isinstance(technology, list) else []
+        return _faults_between(counts, list(table("memories")), placed, technology, data.get("cores", 1))
 
     def entries(self) -> list[Entry]:
         """All figures that apply: the device's own first, then those of its technologies in order."""
@@ -110,11 +121,30 @@ class System(Spec):
         return self.device.name if self.plan.replicas == 1 else f"{self.plan.replicas} x {self.device.name}"
 
 
-def _named(name: str, known: dict[str, Any], where: str, what: str) -> None:
+def _faults_between(
+    counts: dict[str, Any], memories: list[str], placed: dict[str, str], technology: list[str], cores: Any
+) -> list[str]:
+    """Names that nothing in the design bears, and units that do not come out even over the cores."""
+    faults = []
+    for key, name in placed.items():
+        if key in (*TENSORS, "memory"):
+            faults += _unless(name, memories, f"placement.{key}", "memory")
+        elif key in ("linear", "attention", "pointwise", "table_precompute") or "." in key:
+            faults += _unless(name, list(counts), f"placement.{key}", "unit")
+    for name in technology:
+        faults += _unless(name, available(), "technology", "technology")
+    for name, count in counts.items():
+        if isinstance(count, int) and isinstance(cores, int) and cores > 0 and count % cores:
+            faults.append(f"units.{name}.count: wanted a multiple of the {cores} cores, got {count}")
+    return faults
+
+
+def _unless(name: str, known: list[str], where: str, what: str) -> list[str]:
     try:
-        lookup(name, known, what)
+        lookup(name, dict.fromkeys(known, True), what)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        return [f"{where}: {error}"]
+    return []
 
 
 def load_device(name: str | Path, settings: Sequence[str] = (), base: Path | None = None) -> Device:

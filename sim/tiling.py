@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
+from math import isqrt
 from typing import Any
 
 from accel.base.clock import bytes_to_ps, cycles_to_ps
@@ -158,11 +159,17 @@ def _candidates(limits: dict[str, int], copies: int) -> Iterator[Mapping]:
 def _share_cycles(unit: RtlUnit, op: Linear, rows: Any, columns: Any, copies: int) -> Any:
     """Cycles of a block on ``copies`` copies of ``unit``: the best even split in rows and columns."""
     best = None
-    for split in (d for d in range(1, copies + 1) if copies % d == 0):
+    for split in _divisors(copies):
         share = op.resized(m=ceil_div(rows, split), n=ceil_div(columns, copies // split))
         cycles = unit.cost(share).cycles
         best = cycles if best is None else smaller(best, cycles)
     return best
+
+
+@cache
+def _divisors(number: int) -> tuple[int, ...]:
+    small = [d for d in range(1, isqrt(number) + 1) if number % d == 0]
+    return tuple(sorted({*small, *(number // d for d in small)}))
 
 
 def _first_slab(op: Linear, rows: Any, columns: Any, depth: int, count: Any, device: Device) -> Any:

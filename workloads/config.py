@@ -30,6 +30,16 @@ _ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu"}
 _ACTIVATIONS |= dict.fromkeys(["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "quick_gelu"], "gelu")
 
 
+# Of each family, the heads that are priced; BitNet-b1.58 is Llama's shape with ternary weights.
+_ARCHITECTURES = {
+    "llama": ("LlamaForCausalLM", "BitnetForCausalLM", "LlamaModel"),
+    "mistral": ("MistralForCausalLM", "MistralModel"),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Model"),
+    "opt": ("OPTForCausalLM", "OPTModel"),
+    "gpt2": ("GPT2LMHeadModel", "GPT2Model"),
+}
+
+
 class ModelError(ValueError):
     """A model that is unknown, or a configuration that is not understood: which field, what was wanted, what was got."""
 
@@ -55,6 +65,11 @@ def read_config(data: bytes, where: str) -> dict[str, Any]:
         raise ModelError(
             f"{where}: field 'model_type': wanted one of {', '.join(_FAMILIES)}, got {got}{did_you_mean(kind, _FAMILIES)}"
         )
+    named = config.get("architectures") or [_ARCHITECTURES[kind][0]]
+    strange = [name for name in named if name not in _ARCHITECTURES[kind]] if isinstance(named, list) else [named]
+    if strange:
+        wanted = " or ".join(_ARCHITECTURES[kind])
+        raise ModelError(f"{where}: field 'architectures': wanted {wanted} with model_type {kind!r}, got {_short(strange[0])}")
     fields = _Fields(config)
     shape = _FAMILIES[kind](fields)
     faults = fields.faults + fields.unknown()

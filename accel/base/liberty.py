@@ -79,6 +79,9 @@ def read_liberty(texts: Mapping[str, str]) -> Library:
         name, found, seen = _read_one(file, text)
         names.append(name)
         cells |= found
+        for key in ("nom_voltage", "nom_temperature", "capacitive_load_unit"):
+            if facts and key in seen and seen[key] != facts.get(key, seen[key]):
+                raise LibertyError(f"{file}: wanted {key} {facts[key]} as in {names[0]}, got {seen[key]}: not one corner")
         facts = facts or seen
     volts, celsius = float(facts.get("nom_voltage", "1")), float(facts.get("nom_temperature", "25"))
     amount, _, unit = facts.get("capacitive_load_unit", "1,pf").partition(",")

@@ -13,13 +13,15 @@ from pydantic import Field
 from accel.base.spec import Spec
 from workloads.ops import Linear
 
+LARGEST_BLOCK = 1 << 20
+
 
 class Mapping(Spec):
     """The extents of one thread block: ``m`` x ``n`` results, the reduction taken in slabs of ``k``."""
 
-    m: int = Field(gt=0)
-    n: int = Field(gt=0)
-    k: int = Field(default=32, gt=0)
+    m: int = Field(gt=0, le=LARGEST_BLOCK)
+    n: int = Field(gt=0, le=LARGEST_BLOCK)
+    k: int = Field(default=32, gt=0, le=LARGEST_BLOCK)
 
     def clipped(self, op: Linear) -> Mapping:
         """The block no larger than the op itself (scalar extents)."""

@@ -43,6 +43,11 @@ class Spec(BaseModel):
         return cls.model_validate(_tuples(data))
 
     @classmethod
+    def faults_between(cls, data: Any) -> list[str]:
+        """What is wrong between several keys of a file's tables, as ``key.path: message``, even where single keys are wrong."""
+        return []
+
+    @classmethod
     def summary(cls) -> str:
         """First line of the class's docstring."""
         return (inspect.getdoc(cls) or "").partition("\n")[0]

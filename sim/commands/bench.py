@@ -9,10 +9,13 @@ from sim.bench.rows import ROWS
 from sim.commands.catalogue import named
 from sim.commands.emit import emit
 from sim.commands.output import log, progress, table
+from sim.errors import BadInput
 
 
 def main(*, name: str | None, trace: Path | None, out: Path | None, json: bool) -> None:
     """Measure one row or all; name the machine."""
+    if trace is not None and not trace.is_file():
+        raise BadInput(f"--trace: wanted a file, got {str(trace)!r}")
     rows = ROWS if name is None else (named(name, {row.name: row for row in ROWS}, "row"),)
     with progress(len(rows)) as shown:
         order = [row.name for row in rows]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from sim.errors import StorageError
+
 Row = Sequence[Any]
 
 
@@ -43,6 +45,8 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def say(text: str) -> None:
     """A line of results. What the terminal cannot encode is written as escapes."""
+    if sys.stdout is None:
+        raise StorageError("cannot write the results: standard output is closed")
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))
 

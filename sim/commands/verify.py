@@ -25,6 +25,7 @@ def main(
     seed: int,
     junit: Path | None,
     simulator: str,
+    record: bool,
     settings: list[str] | None,
     out: Path | None,
     json: bool,
@@ -33,7 +34,7 @@ def main(
     if unit is not None:
         rtl_class(unit)
     with tools("verify"), progress(None) as report_progress:
-        report = _play(unit, random, seed, simulator, settings, _shown(report_progress))
+        report = _play(unit, random, seed, simulator, record, settings, _shown(report_progress))
     for note in report.notes:
         log(note)
     if report.drawn:
@@ -48,18 +49,20 @@ def main(
         raise CheckFailed(*failed, f"{len(failed)} of {len(report.rows)} cases failed")
 
 
-def _play(unit: str | None, random: int, seed: int, simulator: str, settings: list[str] | None, shown: Callable) -> Any:
+def _play(
+    unit: str | None, random: int, seed: int, simulator: str, record: bool, settings: list[str] | None, shown: Callable
+) -> Any:
     from accel.base import conformance
+
+    common: dict[str, Any] = {"seed": seed, "simulator": simulator, "progress": shown} | ({} if record else {"folder": None})
 
     if not settings:
         kinds = [unit] if unit is not None else []
-        return conformance.verify(kinds, random=random, seed=seed, simulator=simulator, progress=shown)
+        return conformance.verify(kinds, random=random, **common)
     if unit is None:
         raise BadInput("--set: wanted the unit that it applies to, got none")
     chosen = parse.unit(rtl_class(unit), settings)
-    return conformance.prove(
-        chosen, _ops(chosen, max(random, OPS_AT_PARAMETERS), seed), seed=seed, simulator=simulator, progress=shown
-    )
+    return conformance.prove(chosen, _ops(chosen, max(random, OPS_AT_PARAMETERS), seed), **common)
 
 
 def _ops(unit: Any, wanted: int, seed: int) -> list[Any]:

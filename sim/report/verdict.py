@@ -194,6 +194,13 @@ def _trust(systems: Systems) -> Iterable[str]:
     if assumed:
         parts = (f"{percent(share)} of the energy of {name}" for name, share in assumed)
         yield f"Assumed figures make up {joined(parts)}."
+    for system in systems:
+        limit, drawn = system["system"].get("power_limit_w"), system["metrics"].get("average_power_w")
+        if limit and drawn and drawn > limit:
+            yield (
+                f"{system['name']} draws {drawn:.0f} W on average, above the {limit:.0f} W its boards may: real ones would slow "
+                "down, or its energies are too high."
+            )
     slow = {
         f"{unit['name']} is clocked at {unit['clock_hz'] / 1e9:.3g} GHz, and its netlist meets {met / 1e9:.3g} GHz before layout"
         for system in systems

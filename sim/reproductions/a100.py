@@ -52,10 +52,15 @@ def block_ms(prefill: int = 0, decodes: int = 0) -> float:
     return sum(s.times * s.timing.ps for s in block_stages(prefill, decodes)) / 1e9
 
 
-def constants() -> list[str]:
-    """The free constants of the calibration, with what each part was fitted on."""
+PART_OF = {"input_norm": "rms_norm", "rope": "rope", "silu_mul": "silu_mul", "ffn_residual": "add"}  # other roles are GEMMs
+
+
+def constants(*parts: str) -> list[str]:
+    """The free constants of these parts of the calibration, with what each was fitted on."""
     fits = Calibration.load("a100").fit
-    return [f"{f.part}: {f.constants} constants fitted on {f.rows} rows, {f.check_rows} held out" for f in fits if f.constants]
+    return [
+        f"{f.part}: {f.constants} constants fitted on {f.rows} rows, {f.check_rows} held out" for f in fits if f.part in parts
+    ]
 
 
 def rows() -> Iterable[Row]:
@@ -80,10 +85,11 @@ def rows() -> Iterable[Row]:
             published=published,
             simulated=simulated,
             source=source,
-            constants=constants(),
+            constants=constants("gemm", "decode" if setup.startswith("decode") else "prefill", *PART_OF.values()),
             note=note,
         )
-    for column, tokens, stages in ((0, 1, block_stages(decodes=1)), (1, CONTEXT, block_stages(prefill=CONTEXT))):
+    steps = ((0, 1, "decode", block_stages(decodes=1)), (1, CONTEXT, "prefill", block_stages(prefill=CONTEXT)))
+    for column, tokens, phase, stages in steps:
         for stage in stages:
             role = "attention" if isinstance(stage.stage.op, Attention) else stage.stage.op.role
             if role in KERNELS:
@@ -95,6 +101,6 @@ def rows() -> Iterable[Row]:
                     published=KERNELS[role][column],
                     simulated=stage.timing.ps / 1e9,
                     source="Vidur profiling data (MIT); attention: Frontier profiling data (MIT)",
-                    constants=constants(),
+                    constants=constants(phase if role == "attention" else PART_OF.get(role, "gemm")),
                     note=CHECK_NOTE,
                 )

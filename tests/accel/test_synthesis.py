@@ -240,3 +240,10 @@ def test_broken_rtlil_is_one_line(asap7):
     with pytest.raises(ToolError, match="Yosys failed") as caught:
         synthesize("this is no RTLIL", asap7, period_ps=709)
     assert "\n" not in str(caught.value)
+
+
+def test_libraries_of_different_corners_are_refused():
+    cell = 'cell (INV) { area : 1; pin (A) { direction : input; } pin (Y) { direction : output; function : "!A"; } }'
+    texts = {f"{volts}.lib": f"library (l) {{ nom_voltage : {volts};\n {cell} }}" for volts in ("0.7", "1.8")}
+    with pytest.raises(LibertyError, match=r"1\.8\.lib: wanted nom_voltage 0\.7 as in l, got 1\.8"):
+        read_liberty(texts)

@@ -372,3 +372,25 @@ def test_a_hostile_name_does_nothing_in_a_report(rtloom, folder) -> None:
 def test_a_design_named_by_markup_is_only_text(rtloom, folder) -> None:
     (folder / "small.toml").write_text((folder / "small.toml").read_text().replace("Small GPU", "[bold]x[/bold]"))
     assert "[bold]x[/bold]" in rtloom("run", "experiment.toml").stdout
+
+
+def test_all_faults_of_a_design_come_at_once_those_between_keys_included(rtloom, folder) -> None:
+    text = DESIGN.replace('linear = "tensor"', 'linear = "tensr"').replace("count = 108", "count = 107", 1)
+    (folder / "wrong.toml").write_text(text.replace('clock = "1.41 GHz"', "clock = 3", 1))
+    said = rtloom("price", "wrong.toml", "--model", "llama-2-7b", "--decode", "1x10", code=2).stderr
+    for message in (
+        "wrong.toml: units.tensor.clock: wanted a frequency with its unit",
+        "wrong.toml: placement.linear: unknown unit 'tensr'; did you mean 'tensor'?",
+        "wrong.toml: units.tensor.count: wanted a multiple of the 108 cores, got 107",
+    ):
+        assert message in said
+
+
+def test_a_named_pipe_is_no_design(rtloom, folder) -> None:
+    os.mkfifo(folder / "pipe.toml")
+    assert "pipe.toml: wanted a file" in rtloom("price", "pipe.toml", "--model", "llama-2-7b", "--decode", "1x1", code=2).stderr
+
+
+def test_a_bench_without_the_trace_it_was_given_fails(rtloom) -> None:
+    said = rtloom("bench", "azure_4rep_cpu_s", "--trace", "nowhere.csv", code=2).stderr
+    assert "--trace: wanted a file, got 'nowhere.csv'" in said

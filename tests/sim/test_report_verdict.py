@@ -124,6 +124,20 @@ def test_cautions_name_what_a_reader_may_overlook() -> None:
     ]
 
 
+def test_power_beyond_what_the_boards_may_draw_is_said() -> None:
+    hot, cool = system("hot", average_power_w=820.0), system("cool", average_power_w=650.0)
+    for one in (hot, cool):
+        one["system"]["power_limit_w"] = 700.0
+    (said,) = [c for c in verdict([hot, cool]).cautions if "draws" in c]
+    assert said.startswith("hot draws 820 W on average, above the 700 W its boards may")
+
+
+def test_a_clock_beyond_the_netlist_s_is_said() -> None:
+    fast = system("fast")
+    fast["system"]["units"] = [unit("lut", "proved", clock_hz=1_410_000_000, synthesized_clock_hz=1_293_000_000)]
+    assert "lut is clocked at 1.41 GHz, and its netlist meets 1.29 GHz before layout." in verdict([fast]).cautions
+
+
 def test_nothing_to_beware_of_is_said_as_nothing() -> None:
     assert verdict([system("base"), system("other", mean_tpot_ms=10.0)]).cautions == []
 

@@ -65,10 +65,18 @@ def test_a_width_of_heads_apart_from_the_hidden_size_is_read():
 
 
 def test_a_sliding_window_limits_the_context():
-    assert read(LLAMA, model_type="mistral", sliding_window=512)["max_context"] == 512
-    assert read(LLAMA, model_type="mistral", sliding_window=None)["max_context"] == 2048
-    assert read(LLAMA, model_type="qwen2", sliding_window=512, use_sliding_window=False)["max_context"] == 2048
-    assert read(LLAMA, model_type="qwen2", sliding_window=512, use_sliding_window=True)["max_context"] == 512
+    mistral = {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    qwen = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+    assert read(LLAMA, **mistral, sliding_window=512)["max_context"] == 512
+    assert read(LLAMA, **mistral, sliding_window=None)["max_context"] == 2048
+    assert read(LLAMA, **qwen, sliding_window=512, use_sliding_window=False)["max_context"] == 2048
+    assert read(LLAMA, **qwen, sliding_window=512, use_sliding_window=True)["max_context"] == 512
+
+
+@pytest.mark.parametrize("named", [["MambaForCausalLM"], ["LlamaForCausalLM", "MambaForCausalLM"], ["MistralForCausalLM"], "x"])
+def test_an_architecture_that_is_not_the_family_s_is_refused(named):
+    with pytest.raises(ModelError, match=r"field 'architectures': wanted LlamaForCausalLM or .* with model_type 'llama', got"):
+        read(LLAMA, architectures=named)
 
 
 def test_plain_models_have_learned_positions_and_biases():
