@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from accel.base.calibration import Calibration
 from accel.base.clock import bytes_to_ps, scale_up
@@ -46,12 +46,6 @@ class GpuVectorUnit(AnalyticalUnit):
 
     lanes: int = Field(default=64, gt=0)
     """FP32 lanes of an SM: 64 Volta and A100, 128 GA102, AD102 and H100."""
-
-    @field_validator("calibration")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        Calibration.load(name)
-        return name
 
     def check(self, op: Op) -> None:
         super().check(op)

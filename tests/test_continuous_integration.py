@@ -27,7 +27,7 @@ def run_ci(checkout: Path, make: str, **env: str) -> subprocess.CompletedProcess
     return subprocess.run([checkout / ".ci/run"], cwd=checkout.parent, env=env, capture_output=True, text=True)
 
 
-TELL = 'echo "$PWD|$2|$RTLOOM_SHARED"\n'
+TELL = 'echo "$PWD|$1|$RTLOOM_SHARED"\n'
 
 
 def test_tests_come_before_the_example_and_see_the_shared_folder(checkout):

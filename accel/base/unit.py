@@ -12,6 +12,9 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+from pydantic import field_validator
+
+from accel.base.calibration import Calibration
 from accel.base.cost import NOTHING, Cost
 from accel.base.mapping import Mapping, operand_traffic
 from accel.base.spec import Spec
@@ -152,6 +155,12 @@ class AnalyticalUnit(Unit):
 
     calibration: str
     proof_class = "analytical"
+
+    @field_validator("calibration")
+    @classmethod
+    def _calibration_exists(cls, name: str) -> str:
+        Calibration.load(name)
+        return name
 
     @abstractmethod
     def time_ps(self, op: Op, *, copies: int, clock: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from accel.base.calibration import Calibration
 from accel.base.cost import Cost
@@ -33,12 +33,6 @@ class GpuTensorCore(AnalyticalUnit):
     int8_macs: int | None = Field(default=None, gt=0)
     fp8_macs: int | None = Field(default=None, gt=0)
     int4_macs: int | None = Field(default=None, gt=0)
-
-    @field_validator("calibration")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        Calibration.load(name)
-        return name
 
     def check(self, op: Op) -> None:
         super().check(op)
