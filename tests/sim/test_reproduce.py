@@ -54,3 +54,12 @@ def test_a_freely_searched_block_is_faster_than_the_published_one():
     design, precision, _ = lut_tensor_core.DECODE[2]
     searched = decode_ms(design, precision, ['placement.mapping="search"'])
     assert searched < 0.85 * decode_ms(design, precision)
+
+
+def test_what_rests_on_inferred_table_entries_says_so_and_stands_beside_exact_ones():
+    rows = {(row.metric, row.published): row for row in reproduce("lut_tensor_core")}
+    for published in (11.41, 7.47):
+        rounded, exact = rows["decode", published], rows["decode, exact tables", published]
+        assert any("table_bits = 8: inferred" in constant for constant in rounded.constants)
+        assert exact.simulated > rounded.simulated
+        assert exact.constants == []
