@@ -15,6 +15,39 @@ SCALE_BITS = 16  # group scales are FP16; source: T-MAC and QServe store one hal
 
 
 @dataclass(frozen=True)
+class FloatFields:
+    """The fields of a binary floating-point format, highest bit first: sign, ``exponent`` bits, ``mantissa`` bits.
+
+    A number is (-1)^sign 2^(e - bias) 1.mantissa, subnormal where e = 0. With ``infinities`` the highest exponent holds infinities
+    and NaNs; without (E4M3), only its highest mantissa is a NaN, and what is too large becomes that.
+    """
+
+    exponent: int
+    mantissa: int
+    infinities: bool = True
+
+    @property
+    def bias(self) -> int:
+        return (1 << (self.exponent - 1)) - 1
+
+    @property
+    def sign(self) -> int:
+        """The bit pattern of -0."""
+        return 1 << (self.exponent + self.mantissa)
+
+    @property
+    def nan(self) -> int:
+        """The one NaN that our hardware gives: positive and quiet, with no other bit of payload; E4M3 has but one."""
+        ones = (1 << self.exponent) - 1
+        return (ones << self.mantissa | 1 << (self.mantissa - 1)) if self.infinities else self.sign - 1
+
+    @property
+    def highest(self) -> int:
+        """The bit pattern of the highest finite number."""
+        return (((1 << self.exponent) - 1) << self.mantissa) - 1 if self.infinities else self.sign - 2
+
+
+@dataclass(frozen=True)
 class Format:
     """An element format.
 
@@ -48,6 +81,13 @@ class Format:
             return 2
         raise ValueError(f"{self.name} has no integer codes")
 
+    @property
+    def fields(self) -> FloatFields:
+        """The fields of a floating-point format. Raises ValueError for others."""
+        if self.kind != "float":
+            raise ValueError(f"{self.name} is no floating-point format")
+        return FLOAT_FIELDS[self.name]
+
     def nbytes(self, elements):
         """Bytes that ``elements`` elements take, scales included, rounded up to a whole byte.
 
@@ -67,13 +107,15 @@ class Format:
 
 
 _INTEGERS = [Format(f"{kind}{bits}", bits, kind) for kind in ("int", "uint") for bits in range(1, 9)]
-_FLOATS = [
-    Format("fp8_e4m3", 8, "float"),
-    Format("fp8_e5m2", 8, "float"),
-    Format("fp16", 16, "float"),
-    Format("bf16", 16, "float"),
-    Format("fp32", 32, "float"),
-]
+# Source: IEEE 754-2008 for fp16 and fp32, the OCP 8-bit floating point specification 1.0 for fp8.
+FLOAT_FIELDS = {
+    "fp8_e4m3": FloatFields(4, 3, infinities=False),
+    "fp8_e5m2": FloatFields(5, 2),
+    "fp16": FloatFields(5, 10),
+    "bf16": FloatFields(8, 7),
+    "fp32": FloatFields(8, 23),
+}
+_FLOATS = [Format(name, 1 + f.exponent + f.mantissa, "float") for name, f in FLOAT_FIELDS.items()]
 FORMATS = {f.name: f for f in [*_INTEGERS, Format("int32", 32, "int"), *_FLOATS, Format("ternary", 2, "ternary")]}
 
 

@@ -23,48 +23,48 @@ def embed(model: Transformer, tokens: Extent, precision: Precision) -> list[Op]:
     lookup = Pointwise(
         role="embedding",
         function="embedding",
-        elements=elements,
+        rows=tokens,
+        row=model.hidden,
         read_bytes=precision.embeddings.nbytes(elements),
         write_bytes=stream.nbytes(elements),
-        row=model.hidden,
+        output=stream,
     )
     if not model.learned_positions:
         return [lookup]
-    return [lookup, _pointwise("position_embedding", "add", elements, stream, reads=2)]
+    return [lookup, _pointwise("position_embedding", "add", tokens, model.hidden, stream, reads=2)]
 
 
 def block(model: Transformer, tokens: Extent, precision: Precision, fused: bool) -> tuple[list[Op], list[Op]]:
     """See `Transformer.block`."""
     stream, narrow = precision.stream, precision.weights
-    hidden, ffn = tokens * model.hidden, tokens * model.ffn
     shapes = model.projections(fused)
 
     def linears(entry: str, roles: tuple[str, ...]) -> list[Op]:
         """The projections among ``roles``, after the quantisation of their common input."""
         found = {role: shapes[role] for role in roles if role in shapes}
         k = next(iter(found.values()))[1]
-        ops = _quantize(entry, tokens * k, stream, precision.input_of(narrow))
+        ops = _quantize(entry, tokens, k, stream, precision.input_of(narrow))
         return ops + [_linear(role, tokens, shape, narrow, precision) for role, shape in found.items()]
 
     def norm(role: str) -> Op:
-        return _pointwise(role, model.norm, hidden, stream, row=model.hidden)
+        return _pointwise(role, model.norm, tokens, model.hidden, stream)
 
     before = [norm("input_norm"), *linears("qkv", ("qkv", "q", "k", "v"))]
     rotated = (model.heads + model.kv_heads) * model.head_dim
     if not model.learned_positions:
-        before.append(_pointwise("rope", "rope", tokens * rotated, stream, row=rotated))
+        before.append(_pointwise("rope", "rope", tokens, rotated, stream, head_dim=model.head_dim))
     if precision.kv.bits < 16:
-        before += _quantize("kv", tokens * 2 * model.kv_heads * model.head_dim, stream, precision.kv)
+        before += _quantize("kv", tokens, 2 * model.kv_heads * model.head_dim, stream, precision.kv)
 
     entry, function = ("gate_up", "silu_mul") if model.gated else ("up", model.activation)
     after = [
         *linears("o", ("o",)),
-        _pointwise("attention_residual", "add", hidden, stream, reads=2),
+        _pointwise("attention_residual", "add", tokens, model.hidden, stream, reads=2),
         norm("post_norm"),
         *linears(entry, ("gate_up", "gate", "up")),
-        _pointwise(function, function, ffn, stream, reads=2 if model.gated else 1, row=model.ffn),
+        _pointwise(function, function, tokens, model.ffn, stream, reads=2 if model.gated else 1),
         *linears("down", ("down",)),
-        _pointwise("ffn_residual", "add", hidden, stream, reads=2),
+        _pointwise("ffn_residual", "add", tokens, model.hidden, stream, reads=2),
     ]
     return before, after
 
@@ -84,10 +84,10 @@ def attention_shape(model: Transformer, precision: Precision) -> dict[str, Any]:
 
 def head(model: Transformer, sequences: Extent, precision: Precision) -> list[Op]:
     """See `Transformer.head`."""
-    elements, taken = sequences * model.hidden, precision.input_of(precision.lm_head)
+    taken = precision.input_of(precision.lm_head)
     return [
-        _pointwise("final_norm", model.norm, elements, precision.stream, row=model.hidden),
-        *_quantize("lm_head", elements, precision.stream, taken),
+        _pointwise("final_norm", model.norm, sequences, model.hidden, precision.stream),
+        *_quantize("lm_head", sequences, model.hidden, precision.stream, taken),
         _linear("lm_head", sequences, (model.vocab, model.hidden), precision.lm_head, precision),
     ]
 
@@ -98,12 +98,24 @@ def _linear(role: str, tokens: Extent, shape: tuple[int, int], weights: Format, 
     return Linear(role=role, m=tokens, n=n, k=k, weights=weights, activations=taken, output=precision.stream)
 
 
-def _pointwise(role: str, function: str, elements: Extent, stream: Format, *, reads: int = 1, row: int = 1) -> Pointwise:
-    size = stream.nbytes(elements)
-    return Pointwise(role=role, function=function, elements=elements, read_bytes=reads * size, write_bytes=size, row=row)
+def _pointwise(
+    role: str, function: str, rows: Extent, row: int, stream: Format, *, reads: int = 1, head_dim: int | None = None
+) -> Pointwise:
+    size = stream.nbytes(rows * row)
+    return Pointwise(
+        role=role,
+        function=function,
+        rows=rows,
+        row=row,
+        read_bytes=reads * size,
+        write_bytes=size,
+        head_dim=head_dim,
+        activations=stream,
+        output=stream,
+    )
 
 
-def _quantize(entry: str, elements: Extent, stream: Format, target: Format) -> list[Op]:
+def _quantize(entry: str, rows: Extent, row: int, stream: Format, target: Format) -> list[Op]:
     """The explicit conversion of a linear operator's input (or of new keys and values); none where the formats agree."""
     if target == stream:
         return []
@@ -111,8 +123,11 @@ def _quantize(entry: str, elements: Extent, stream: Format, target: Format) -> l
         Pointwise(
             role=f"quantize_{entry}",
             function="quantize",
-            elements=elements,
-            read_bytes=stream.nbytes(elements),
-            write_bytes=target.nbytes(elements),
+            rows=rows,
+            row=row,
+            read_bytes=stream.nbytes(rows * row),
+            write_bytes=target.nbytes(rows * row),
+            activations=stream,
+            output=target,
         )
     ]

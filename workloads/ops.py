@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from workloads.formats import FORMATS, Format
 
 FP16 = FORMATS["fp16"]
 INT8 = FORMATS["int8"]
+INT32 = FORMATS["int32"]
+FP32 = FORMATS["fp32"]
 Extent = Any  # int or numpy int64 array
+
+
+class Operand(NamedTuple):
+    """An array that an op reads."""
+
+    name: str
+    format: Format
+    axes: tuple[str, ...]
+    """The extents of its shape, by the names that the op has for them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,9 +45,26 @@ class Op:
         """The same op with other extents."""
         return replace(self, **extents)
 
+    def operands(self) -> tuple[Operand, ...]:
+        """The arrays that the op reads, in the order that its golden kernel and `RtlUnit.encode` take them."""
+        raise TypeError(f"ops of kind {self.kind!r} do not say which arrays they read; define operands()")
+
+    def shape(self, operand: Operand) -> tuple[int, ...]:
+        """The extents of ``operand``."""
+        return tuple(getattr(self, axis) for axis in operand.axes)
+
+    def take(self, part: Mapping[str, slice], *arrays: Any) -> tuple[Any, ...]:
+        """The slices of ``arrays`` (in the order of `operands`) that the tile ``part`` (a slice per dimension) works on."""
+        every = slice(None)
+        return tuple(
+            array[tuple(part.get(axis, every) for axis in operand.axes)]
+            for operand, array in zip(self.operands(), arrays, strict=True)
+        )
+
     def describe(self) -> str:
-        """One line for messages and reports: ``linear gate m=1 n=8640 k=3200 ...``."""
-        parts = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.name != "role"]
+        """One line for messages and reports: ``linear gate m=1 n=8640 k=3200 ...``; flags only where they are set."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "role"}
+        parts = [f"{name}={value}" for name, value in shown.items() if value is not False and value is not None]
         return " ".join(filter(None, [self.kind, self.role, *parts]))
 
 
@@ -44,7 +72,8 @@ class Op:
 class Linear(Op):
     """O[m, n] = sum_k A[m, k] * W[n, k], W stored as PyTorch does (out_features, in_features).
 
-    With grouped weights (``weights.group = g``) the scales apply per (n, k // g) after the integer sum of the group.
+    With grouped weights (``weights.group = g``) the scales apply per (n, k // g) after the integer sum of the group. With
+    ``accumulate`` the sum starts from partial sums C[m, n] in place of zero, as for all but the first part of a cut reduction.
     """
 
     kind = "linear"
@@ -56,6 +85,12 @@ class Linear(Op):
     weights: Format = FP16
     activations: Format = FP16
     output: Format = FP16
+    accumulate: bool = False
+
+    @property
+    def accumulator(self) -> Format:
+        """The format of partial sums: INT32 where both operands are integers, else FP32."""
+        return FP32 if "float" in (self.weights.kind, self.activations.kind) else INT32
 
     @property
     def macs(self) -> Extent:
@@ -73,9 +108,9 @@ class Linear(Op):
     def output_bytes(self) -> Extent:
         return self.output.nbytes(self.m * self.n)
 
-    def take(self, part: Mapping[str, slice], activations, weights):
-        """The slices of A[m, k] and W[n, k] that the tile ``part`` (a slice per dimension) works on."""
-        return activations[part["m"], part["k"]], weights[part["n"], part["k"]]
+    def operands(self) -> tuple[Operand, ...]:
+        partial = (Operand("partial", self.accumulator, ("m", "n")),) if self.accumulate else ()
+        return (Operand("activations", self.activations, ("m", "k")), Operand("weights", self.weights, ("n", "k")), *partial)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,8 +133,8 @@ class TablePrecompute(Op):
     def tables(self) -> Extent:
         return self.m * -(-self.k // self.group)
 
-    def take(self, part: Mapping[str, slice], activations):
-        return (activations[part["m"], part["k"]],)
+    def operands(self) -> tuple[Operand, ...]:
+        return (Operand("activations", self.activations, ("m", "k")),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -150,22 +185,61 @@ class Attention(Op):
         return self.activations.nbytes(elements) + self.output.nbytes(elements)
 
 
+BOTH, ROW, ROWS, HALF_HEAD = ("rows", "row"), ("row",), ("rows",), ("rows", "half_head")
+POINTWISE_OPERANDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "embedding": {"x": BOTH},
+    "add": {"x": BOTH, "y": BOTH},
+    "multiply": {"x": BOTH, "y": BOTH},
+    "multiply_add": {"x": BOTH, "y": BOTH, "z": BOTH},
+    "convert": {"x": BOTH},
+    "bias": {"x": BOTH, "bias": ROW},
+    "relu": {"x": BOTH},
+    "gelu": {"x": BOTH},
+    "silu": {"x": BOTH},
+    "silu_mul": {"x": BOTH, "y": BOTH},
+    "softmax": {"x": BOTH},
+    "rms_norm": {"x": BOTH, "gain": ROW},
+    "layer_norm": {"x": BOTH, "gain": ROW, "bias": ROW},
+    "rope": {"x": BOTH, "cos": HALF_HEAD, "sin": HALF_HEAD},
+    "quantize": {"x": BOTH},
+    "dequantize": {"x": BOTH},
+}
+"""What each point-wise function reads: the axes of every operand."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pointwise(Op):
-    """An element-wise or row-wise operator: ``function`` over ``elements`` results.
+    """An element-wise or row-wise operator: ``function`` over ``rows`` rows of ``row`` results each.
 
-    ``read_bytes`` and ``write_bytes`` are the traffic of one pass; ``row`` is the number of results of one token, over which a
-    row-wise function (norm, softmax) reduces; 1 where rows do not matter. Functions: embedding, rms_norm, layer_norm, rope, add,
-    silu_mul, gelu, relu, quantize, dequantize, bias.
+    Norms, softmax and quantisation reduce over a row. ``read_bytes`` and ``write_bytes`` are the traffic of one pass over the whole
+    op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates.
     """
 
     kind = "pointwise"
-    dimensions = ("elements",)
+    dimensions = ("rows", "row")
     function: str
-    elements: Extent
-    read_bytes: Extent
-    write_bytes: Extent
-    row: int = 1
+    rows: Extent
+    row: Extent
+    read_bytes: Extent = 0
+    write_bytes: Extent = 0
+    head_dim: int | None = None
+    activations: Format = FP16
+    output: Format = FP16
+
+    @property
+    def elements(self) -> Extent:
+        """Results in all."""
+        return self.rows * self.row
+
+    @property
+    def half_head(self) -> int:
+        """Angles that ``rope`` rotates a vector by."""
+        return (self.head_dim or 0) // 2
+
+    def operands(self) -> tuple[Operand, ...]:
+        if self.function not in POINTWISE_OPERANDS:
+            raise TypeError(f"unknown point-wise function {self.function!r} (known: {', '.join(POINTWISE_OPERANDS)})")
+        return tuple(Operand(name, self.activations, axes) for name, axes in POINTWISE_OPERANDS[self.function].items())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

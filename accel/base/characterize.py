@@ -44,12 +44,6 @@ ACTIVATION_SIGMA = 32.0  # INT8 codes of a normal row scaled by its largest of a
 STATISTICS = f"INT8 activations normal with sigma {ACTIVATION_SIGMA:g}, clipped; weight codes uniform"
 CONDITIONS = "before layout: no wires, no clock tree, no glitches; registers clock-gated"
 
-# Operand arrays of each op kind: the format's field and the extents, in the order that `encode` takes them.
-OPERANDS: dict[str, tuple[tuple[str, tuple[str, str]], ...]] = {
-    "linear": (("activations", ("m", "k")), ("weights", ("n", "k"))),
-    "table_precompute": (("activations", ("m", "k")),),
-}
-
 ABOUT = "Area, leakage and joules per event of units with RTL, as `rtloom characterize` found them: see README.md."
 
 Progress = Callable[[str], None]
@@ -167,13 +161,11 @@ def _templates(unit: RtlUnit, rng: np.random.Generator) -> list[Op]:
     found: dict[str, Op] = {}
     candidates = [op for _, op in unit.examples()] + [unit.draw(rng)[1] for _ in range(DRAWS)]
     for op in candidates:
-        if op.kind not in OPERANDS:
-            raise ValueError(f"no operands are known for {op.kind!r} (known: {', '.join(OPERANDS)})")
         try:
             unit.check(op)
         except ValueError:
             continue
-        formats = [getattr(op, name) for name, _ in OPERANDS[op.kind]]
+        formats = [operand.format for operand in op.operands()]
         if all(f.group is None for f in formats):
             found.setdefault(" ".join(map(str, formats)), op)
     if not found:
@@ -202,9 +194,7 @@ def _tile(unit: RtlUnit, template: Op, rng: np.random.Generator) -> Op:
 
 def operands(op: Op, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Arrays for ``op`` as `encode` takes them, drawn as `STATISTICS` says."""
-    return tuple(
-        _draw(getattr(op, name), name, tuple(getattr(op, d) for d in dimensions), rng) for name, dimensions in OPERANDS[op.kind]
-    )
+    return tuple(_draw(operand.format, operand.name, op.shape(operand), rng) for operand in op.operands())
 
 
 def _draw(fmt: Format, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -22,7 +22,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +177,8 @@ def _facts(rows: list[Row], seed: int) -> dict[str, Any]:
 def _conform_unit(unit: RtlUnit, cases: list[Case], simulator: str, artifacts: Path | None) -> tuple[list[Row], str]:
     from kernels_ref.inputs import corners, inputs
 
-    played = [list(passes(case, inputs, corners)) for case in cases]
+    golden = golden_kernel(unit)
+    played = [list(passes(case, inputs, corners, golden)) for case in cases]
     cycles = sum(_expected_cycles(unit, p) for some in played for p in some)
     chosen, why = simulation.choose(simulator, cycles)
     rows = []
@@ -242,9 +242,15 @@ def _price_difference(case: Case, played: list[Pass]) -> str | None:
 
 
 def golden_kernel(unit: RtlUnit) -> Callable[..., Any]:
-    """The function of `kernels_ref` that ``unit.golden`` names, with the unit's numerics."""
+    """The function of `kernels_ref` that ``unit.golden`` names, with the unit's numerics; it returns a tuple of arrays."""
     module, _, name = unit.golden.rpartition(".")
-    return partial(getattr(importlib.import_module(f"kernels_ref.{module}"), name), **unit.numerics())
+    kernel = getattr(importlib.import_module(f"kernels_ref.{module}"), name)
+
+    def golden(op: Op, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        results = kernel(op, *arrays, **unit.numerics())
+        return tuple(np.asarray(a) for a in (results if isinstance(results, tuple) else (results,)))
+
+    return golden
 
 
 def _leave_waves(case: Case, played: list[Pass], simulator: str, cycles: int, artifacts: Path) -> str:
@@ -273,9 +279,9 @@ def _op_to_json(op: Op) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "__index__"):
-        return int(value)
-    return value if value is None else str(value)
+    if value is None or isinstance(value, bool):
+        return value
+    return int(value) if hasattr(value, "__index__") else str(value)
 
 
 def _op_from_json(saved: Mapping[str, Any]) -> Op:

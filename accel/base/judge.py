@@ -77,8 +77,7 @@ def _value_difference(
     return None
 
 
-def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], golden: Any) -> str | None:
-    wanted = tuple(np.asarray(a) for a in (golden if isinstance(golden, tuple) else (golden,)))
+def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], wanted: Any) -> str | None:
     try:
         got = unit.decode(run.tile, words)
     except ValueError as error:

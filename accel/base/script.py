@@ -28,6 +28,7 @@ from workloads.ops import Op
 
 Arrays = tuple[np.ndarray, ...]
 InputMaker = Callable[[Op, np.random.Generator], Arrays]
+Golden = Callable[..., Arrays]
 CornerMaker = Callable[[Op], Iterable[tuple[str, Arrays]]]
 
 PASS_CYCLES = 800  # what the drawn runs of one pass may take together, by their cost
@@ -105,7 +106,7 @@ def _named(unit: RtlUnit, what: str, value: Mapping[str, Any], names: list[str])
     return value
 
 
-def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker) -> Iterator[Pass]:
+def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker, golden: Golden) -> Iterator[Pass]:
     """Every pass of ``case``; equal cases give equal passes."""
     rng = np.random.default_rng(case.seed)
     unit, op = case.unit, case.op
@@ -114,7 +115,7 @@ def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker) -> It
     def drawn(tile: Op, n: int) -> Run:
         return Run(tile, [make_inputs(tile, rng) for _ in range(n)])
 
-    yield Pass("op", "free", whole_op(unit, op, make_inputs(op, rng)), 0)
+    yield Pass("op", "free", whole_op(unit, op, make_inputs(op, rng), golden), 0)
     tile = tiles.within(op, PASS_CYCLES // 10)
     yield Pass("lengths", "free", [drawn(tile, n) for n in (1, 2, 3, int(rng.integers(4, 7)), 1)], 0)
     large = tiles.largest(op, PASS_CYCLES // 5)  # where no extent is so small that padding hides a corner
@@ -130,31 +131,63 @@ def passes(case: Case, make_inputs: InputMaker, make_corners: CornerMaker) -> It
     yield Pass("long", "free", [drawn(small, count)], 0)
 
 
-def whole_op(unit: RtlUnit, op: Op, arrays: Arrays) -> list[Run]:
+def whole_op(unit: RtlUnit, op: Op, arrays: Arrays, golden: Golden) -> list[Run]:
     """The runs of `Unit.runs`, each invocation with its slices of ``arrays``.
 
-    Raises TypeError where a reduction is cut: then the parts are not results, and the unit needs a partial-sum stream.
+    Where a reduction is cut, every part but the first starts from what ``golden`` says that the part before it leaves; after the
+    last part that must be what it says of the whole op. Raises TypeError where a reduction is cut and the unit takes no partial
+    sums, AssertionError where the golden kernel does not compose.
     """
     limits = {name: limit for name, limit in unit.limits(op).items() if name in op.dimensions}
-    if cut := [name for name in op.reductions if getattr(op, name) > limits.get(name, getattr(op, name))]:
-        raise TypeError(f"{unit.kind()} cuts the reduction {cut} of {op.describe()}, for which the bench knows no partial sums")
+    cut = [name for name in op.reductions if getattr(op, name) > limits.get(name, getattr(op, name))]
+    if cut and not unit.partial_sums:
+        raise TypeError(f"{unit.kind()} cuts the reduction {cut} of {op.describe()}, but takes no partial sums")
+    parts = _cut_arrays(unit, op, limits, arrays, golden, cut)
     runs = []
     for tile, count in unit.runs(op):
         if not count:
             continue
-        starts = []
-        for name, limit in limits.items():
-            whole = getattr(op, name) // limit * limit
-            starts.append(range(0, whole, limit) if getattr(tile, name) == limit else [whole])
-        invocations = []
-        for corner in itertools.product(*starts):
-            part = {name: slice(None) for name in op.dimensions}
-            part |= {name: slice(at, at + getattr(tile, name)) for name, at in zip(limits, corner, strict=True)}
-            invocations.append(op.take(part, *arrays) if limits else arrays)
+        invocations = parts.pop(_signature(tile), [])
         if len(invocations) != count:
             raise AssertionError(f"{unit.kind()}.runs() counts {count} invocations of {tile.describe()}, got {len(invocations)}")
         runs.append(Run(tile, invocations))
+    if parts:
+        raise AssertionError(f"{unit.kind()}.runs() leaves out tiles of {op.describe()}: {sorted(parts)}")
     return runs
+
+
+def _signature(tile: Op) -> tuple[Any, ...]:
+    return (*tile.extents().values(), getattr(tile, "accumulate", False))
+
+
+def _cut_arrays(
+    unit: RtlUnit, op: Op, limits: dict[str, int], arrays: Arrays, golden: Golden, cut: list[str]
+) -> dict[tuple[Any, ...], list[Arrays]]:
+    """The input arrays of all invocations by the signature of their tile, the reductions innermost."""
+    names = sorted(limits, key=lambda name: name in op.reductions)
+    starts = [range(0, getattr(op, name), limits[name]) for name in names]
+    parts: dict[tuple[Any, ...], list[Arrays]] = {}
+    partial: Any = None
+    wanted = golden(op, *arrays) if cut else None
+    for corner in itertools.product(*starts):
+        extents = {name: min(limits[name], getattr(op, name) - at) for name, at in zip(names, corner, strict=True)}
+        part = {name: slice(None) for name in op.dimensions}
+        part |= {name: slice(at, at + extents[name]) for name, at in zip(names, corner, strict=True)}
+        taken = op.take(part, *arrays)
+        tile = op.resized(**extents)
+        if any(at for name, at in zip(names, corner, strict=True) if name in cut):
+            tile = op.resized(**extents, accumulate=True)
+            taken = (*taken[: len(tile.operands()) - 1], partial)
+        parts.setdefault(_signature(tile), []).append(taken)
+        if cut:
+            (partial,) = golden(tile, *taken)
+            if all(part[name].stop == getattr(op, name) for name in cut):
+                whole = wanted[0][tuple(part[d] for d in op.dimensions if d not in op.reductions)]
+                if not np.array_equal(partial, whole):
+                    raise AssertionError(
+                        f"{unit.golden} of the parts of {op.describe()}, one after the other, is not that of the whole"
+                    )
+    return parts
 
 
 class _Tiles:
@@ -206,6 +239,8 @@ class _Tiles:
                 part = -(-own // int(self.rng.integers(2, 5)))
                 between = int(np.exp(self.rng.uniform(0, np.log(most + 1))))
                 extents[name] = int(self.rng.choice([1, min(part, most), min(own, most), most, between, between, between]))
+            if self.unit.partial_sums and hasattr(op, "accumulate"):
+                extents["accumulate"] = bool(self.rng.integers(2))
             tile = op.resized(**extents)
             try:
                 self.unit.check(tile)

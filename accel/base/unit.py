@@ -30,6 +30,8 @@ class Unit(Spec):
 
     executes: ClassVar[tuple[type[Op], ...]]
     proof_class: ClassVar[str]
+    partial_sums: ClassVar[bool] = False
+    """Whether partial sums may enter, so that `limits` may cut a reduction: every part but the first then accumulates."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -41,6 +43,8 @@ class Unit(Spec):
         if not isinstance(op, self.executes):
             wanted = " or ".join(c.kind for c in self.executes)
             raise ValueError(f"{self.kind()} executes {wanted}, not {op.kind}")
+        if getattr(op, "accumulate", False) and not self.partial_sums:
+            raise ValueError(f"{self.kind()} takes no partial sums; wanted an op that does not accumulate, not {op.describe()}")
 
     def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
         """Ops that must run before and after ``op`` because this unit executes it (a table precompute, a dequantisation)."""
@@ -72,7 +76,8 @@ class Unit(Spec):
 
     @final
     def runs(self, op: Op) -> Iterator[tuple[Op, Any]]:
-        """The at most 2^d (tile, number of invocations) that make up ``op``, full tiles first.
+        """The (tile, number of invocations) that make up ``op``, full tiles first: two at most for each dimension, and for a
+        reduction two more, as its first part is without partial sums (or with those that the op itself starts from).
 
         With array extents every class is yielded, its extents kept legal (at least 1) where its count is 0.
         """
@@ -86,14 +91,21 @@ class Unit(Spec):
         for name in names:
             extent, limit = getattr(op, name), limits[name]
             full, rest = extent // limit, extent % limit
-            choices.append([(limit, full), (_at_least_one(rest), rest > 0)])
+            parts = []
+            for size, count, before in ((limit, full, 0), (_at_least_one(rest), rest > 0, full)):
+                if self.partial_sums and name in op.reductions:
+                    first = (count > 0) * (before == 0)
+                    parts += [({name: size}, first), ({name: size, "accumulate": True}, count - 1 * first)]
+                else:
+                    parts.append(({name: size}, count))
+            choices.append(parts)
         for combination in itertools.product(*choices):
             count = 1
             for _, n in combination:
                 count = count * n
             if isinstance(count, (int, bool)) and count == 0:
                 continue
-            tile = op.resized(**{name: size for name, (size, _) in zip(names, combination, strict=True)})
+            tile = op.resized(**{name: value for changed, _ in combination for name, value in changed.items()})
             yield tile, (int(count) if isinstance(count, bool) else count)
 
 

@@ -105,9 +105,12 @@ class LutTensorCore(RtlUnit):
         dequantize = Pointwise(
             role=f"dequantize_{op.role}",
             function="dequantize",
-            elements=segments * op.m * op.n,
+            rows=segments * op.m,
+            row=op.n,
             read_bytes=FORMATS["int32"].nbytes(results),
             write_bytes=op.output_bytes,
+            activations=FORMATS["int32"],
+            output=op.output,
         )
         return [tables], [dequantize]
 

@@ -34,7 +34,7 @@ def test_every_event_of_the_units_has_exactly_one_entry():
         for event in unit.cost(Linear(m=1, n=1, k=1, weights=operand, activations=operand)).events:
             assert joules("gpu_tensor_core", event) > 0
     vector = GpuVectorUnit(calibration="ideal")
-    ops = [Pointwise(function=name, elements=1, read_bytes=2, write_bytes=2) for name in OPERATIONS]
+    ops = [Pointwise(function=name, rows=1, row=1, read_bytes=2, write_bytes=2) for name in OPERATIONS]
     for op in [*ops, TablePrecompute(m=1, k=4)]:
         for event in vector.cost(op).events:
             assert joules("gpu_vector_unit", event) > 0

@@ -119,7 +119,7 @@ def test_formats_without_a_rate_are_refused(text):
 
 def test_other_ops_and_unknown_calibrations_are_refused():
     with pytest.raises(ValueError, match="executes linear or attention, not pointwise"):
-        IDEAL.check(Pointwise(function="add", elements=1, read_bytes=1, write_bytes=1))
+        IDEAL.check(Pointwise(function="add", rows=1, row=1, read_bytes=1, write_bytes=1))
     with pytest.raises(ValidationError, match="unknown calibration 'a10'; did you mean 'a100'"):
         GpuTensorCore(calibration="a10")
 

@@ -20,7 +20,7 @@ functions = st.sampled_from(sorted(OPERATIONS))
 
 def norm(tokens, hidden: int = 4096) -> Pointwise:
     elements = tokens * hidden
-    return Pointwise(function="rms_norm", elements=elements, read_bytes=2 * elements, write_bytes=2 * elements, row=hidden)
+    return Pointwise(function="rms_norm", rows=elements // hidden, row=hidden, read_bytes=2 * elements, write_bytes=2 * elements)
 
 
 def test_one_token_takes_the_time_of_its_row_and_many_that_of_their_bytes():
@@ -35,7 +35,7 @@ def test_one_token_takes_the_time_of_its_row_and_many_that_of_their_bytes():
 @given(functions, st.lists(st.integers(0, 10**9), min_size=1, max_size=6), st.integers(1, 20_000))
 def test_arrays_price_as_scalars_do_and_no_pass_beats_the_memory(function, sizes, row):
     def op(elements):
-        return Pointwise(function=function, elements=elements, read_bytes=4 * elements, write_bytes=2 * elements, row=row)
+        return Pointwise(function=function, rows=elements // row, row=row, read_bytes=4 * elements, write_bytes=2 * elements)
 
     alone = [UNIT.time_ps(op(n), **MACHINE) for n in sizes]
     assert all(type(ps) is int for ps in alone)
@@ -47,7 +47,7 @@ def test_arrays_price_as_scalars_do_and_no_pass_beats_the_memory(function, sizes
 
 @pytest.mark.parametrize("function", sorted(OPERATIONS))
 def test_events_count_lane_operations(function):
-    cost = UNIT.cost(Pointwise(function=function, elements=128, read_bytes=1, write_bytes=1))
+    cost = UNIT.cost(Pointwise(function=function, rows=1, row=128, read_bytes=1, write_bytes=1))
     assert cost.events == {"lane_op": 128 * OPERATIONS[function]}
     assert cost.cycles == 2 * OPERATIONS[function]
 
@@ -65,4 +65,4 @@ def test_what_it_cannot_execute_is_refused():
     with pytest.raises(ValueError, match="executes pointwise or table_precompute, not linear"):
         UNIT.check(Linear(m=1, n=1, k=1))
     with pytest.raises(ValueError, match=r"executes the functions embedding, .*, not 'softmax'"):
-        UNIT.check(Pointwise(function="softmax", elements=1, read_bytes=1, write_bytes=1))
+        UNIT.check(Pointwise(function="softmax", rows=1, row=1, read_bytes=1, write_bytes=1))

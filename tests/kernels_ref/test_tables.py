@@ -110,6 +110,6 @@ def test_one_hot_of_codes_without_a_sign_is_not_all_zero():
     assert sorted(weights.flat)[-2:] == [0, 3]
 
 
-def test_an_op_without_maker_is_named():
-    with pytest.raises(TypeError, match="no input maker for ops of kind 'collective'"):
+def test_an_op_without_operands_is_named():
+    with pytest.raises(TypeError, match="ops of kind 'collective' do not say which arrays they read"):
         inputs(Collective(function="all_reduce", nbytes=1, participants=2), np.random.default_rng(0))

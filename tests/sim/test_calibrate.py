@@ -83,7 +83,7 @@ def linear(rows: Rows) -> Linear:
 
 def pointwise(name: str, rows: Rows) -> Pointwise:
     moved = rows.of("bytes")
-    op = Pointwise(function=name, elements=moved, read_bytes=moved, write_bytes=0 * moved, row=rows.of("row"))
+    op = Pointwise(function=name, rows=moved, row=rows.of("row"), read_bytes=moved, write_bytes=0 * moved)
     return op
 
 
