@@ -1,8 +1,8 @@
 """Bit patterns of floating-point formats and their values, with one rounding.
 
 A value is held in float64, which holds every number of every format here, and any product of two of at most 26 bits, exactly.
-``round_to`` is the rounding of the hardware (`accel.base.fp`): to nearest, ties to even, through subnormals, to infinity (in E4M3,
-which has none, to NaN) beyond the highest number. Not a number has one pattern, `FloatFields.nan`.
+``round_to`` is the rounding of the hardware (`accel.base.fp`) and of PyTorch: to nearest, ties to even, through subnormals, and to
+infinity beyond the highest number; E4M3, which has no infinity, saturates there. A NaN has one pattern, `FloatFields.nan`.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ def round_to(values: np.ndarray, fmt: Format) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         rounded = np.where(np.isfinite(values), np.rint(values / step) * step, values)
         highest = decode(np.array(fields.highest), fmt)
-        beyond = np.where(fields.infinities, np.copysign(np.inf, values), np.nan)
+        beyond = np.copysign(np.inf if fields.infinities else highest, values)
         return np.where(np.abs(rounded) > highest, beyond, rounded)

@@ -18,8 +18,8 @@ SCALE_BITS = 16  # group scales are FP16; source: T-MAC and QServe store one hal
 class FloatFields:
     """The fields of a binary floating-point format, highest bit first: sign, ``exponent`` bits, ``mantissa`` bits.
 
-    A number is (-1)^sign 2^(e - bias) 1.mantissa, subnormal where e = 0. With ``infinities`` the highest exponent holds infinities
-    and NaNs; without (E4M3), only its highest mantissa is a NaN, and what is too large becomes that.
+    A number is (-1)^sign 2^(e - bias) 1.mantissa, subnormal where e = 0. With ``infinities`` the highest exponent holds
+    infinities and NaNs; without (E4M3), only its highest mantissa is a NaN, and what is too large becomes the highest number.
     """
 
     exponent: int

@@ -211,8 +211,8 @@ POINTWISE_OPERANDS: dict[str, dict[str, tuple[str, ...]]] = {
 class Pointwise(Op):
     """An element-wise or row-wise operator: ``function`` over ``rows`` rows of ``row`` results each.
 
-    Norms, softmax and quantisation reduce over a row. ``read_bytes`` and ``write_bytes`` are the traffic of one pass over the whole
-    op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates.
+    Norms, softmax and quantisation reduce over a row. ``read_bytes`` and ``write_bytes`` are the traffic of one pass over the
+    whole op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates.
     """
 
     kind = "pointwise"
