@@ -1,7 +1,7 @@
 """Bit patterns of floating-point formats and their values, with one rounding.
 
 A value is held in float64, which holds every number of every format here, and any product of two of at most 26 bits, exactly.
-``round_to`` is the rounding of the hardware (`accel.base.fp`) and of PyTorch: to nearest, ties to even, through subnormals, and to
+``round_to`` is the rounding of hardware (`accel.base.fp`) and of PyTorch: to nearest, ties to even, through subnormals, and to
 infinity beyond the highest number; E4M3, which has no infinity, saturates there. A NaN has one pattern, `FloatFields.nan`.
 """
 
