@@ -74,6 +74,10 @@ def op(kind: str, shape: str, formats: Mapping[str, str]) -> Op:
             faults.append(f"--shape: {kind} has no {name!r}; it has {', '.join(extents)}")
         elif "str" in str(declared[name].type):
             given[name] = text
+        elif "bool" in str(declared[name].type):
+            if text not in ("true", "false"):
+                faults.append(f"--shape: {name}: wanted true or false, got {text!r}")
+            given[name] = text == "true"
         elif not text.isdecimal() or not 1 <= int(text[:20]) <= LARGEST:
             faults.append(f"--shape: {name}: wanted an integer from 1 to {LARGEST}, got {text!r}")
         else:
