@@ -74,6 +74,8 @@ class Linear(Op):
 
     With grouped weights (``weights.group = g``) the scales apply per (n, k // g) after the integer sum of the group. With
     ``accumulate`` the sum starts from partial sums C[m, n] in place of zero, as for all but the first part of a cut reduction.
+    With ``dequantized`` the scales s and zero points z are operands too, and the results are numbers in FP32,
+    O[m, n] = sum_g s[n, g] sum_{k in g} A[m, k] (q[n, k] - z[n, g]); without, whoever takes the results applies them.
     """
 
     kind = "linear"
@@ -86,11 +88,17 @@ class Linear(Op):
     activations: Format = FP16
     output: Format = FP16
     accumulate: bool = False
+    dequantized: bool = False
 
     @property
     def accumulator(self) -> Format:
-        """The format of partial sums: INT32 where both operands are integers, else FP32."""
-        return FP32 if "float" in (self.weights.kind, self.activations.kind) else INT32
+        """The format of partial sums: INT32 where both operands are integers and no scale is applied, else FP32."""
+        return FP32 if self.dequantized or "float" in (self.weights.kind, self.activations.kind) else INT32
+
+    @property
+    def groups(self) -> Extent:
+        """Scales per output channel: 1 unless the weights are grouped."""
+        return 1 if self.weights.group is None else -(-self.k // self.weights.group)
 
     @property
     def macs(self) -> Extent:
@@ -109,8 +117,12 @@ class Linear(Op):
         return self.output.nbytes(self.m * self.n)
 
     def operands(self) -> tuple[Operand, ...]:
-        partial = (Operand("partial", self.accumulator, ("m", "n")),) if self.accumulate else ()
-        return (Operand("activations", self.activations, ("m", "k")), Operand("weights", self.weights, ("n", "k")), *partial)
+        found = [Operand("activations", self.activations, ("m", "k")), Operand("weights", self.weights, ("n", "k"))]
+        if self.dequantized:
+            found += [Operand("scale", FP16, ("n", "groups")), Operand("zero", self.weights.grouped(None), ("n", "groups"))]
+        if self.accumulate:
+            found.append(Operand("partial", self.accumulator, ("m", "n")))
+        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -32,6 +32,8 @@ class Unit(Spec):
     proof_class: ClassVar[str]
     partial_sums: ClassVar[bool] = False
     """Whether partial sums may enter, so that `limits` may cut a reduction: every part but the first then accumulates."""
+    dequantizes: ClassVar[bool] = False
+    """Whether scales and zero points of the weights may be operands (`Linear.dequantized`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -45,6 +47,8 @@ class Unit(Spec):
             raise ValueError(f"{self.kind()} executes {wanted}, not {op.kind}")
         if getattr(op, "accumulate", False) and not self.partial_sums:
             raise ValueError(f"{self.kind()} takes no partial sums; wanted an op that does not accumulate, not {op.describe()}")
+        if getattr(op, "dequantized", False) and not self.dequantizes:
+            raise ValueError(f"{self.kind()} applies no scales; wanted an op that is not dequantized, not {op.describe()}")
 
     def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
         """Ops that must run before and after ``op`` because this unit executes it (a table precompute, a dequantisation)."""
