@@ -214,9 +214,12 @@ POINTWISE_OPERANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "layer_norm": {"x": BOTH, "gain": ROW, "bias": ROW},
     "rope": {"x": BOTH, "cos": HALF_HEAD, "sin": HALF_HEAD},
     "quantize": {"x": BOTH},
-    "dequantize": {"x": BOTH},
+    "dequantize": {"x": BOTH, "sums": ROWS, "row_scale": ROWS, "zero": ROW, "scale": ROW},
 }
 """What each point-wise function reads: the axes of every operand."""
+POINTWISE_FORMATS = {"row_scale": FP32, "zero": FP16, "scale": FP16}
+"""The formats of the operands that are not in ``activations``, the format of ``x``: scales and zero points are FP16 per column, as
+Linear's are, and FP32 per row, as ``quantize`` makes them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -224,7 +227,8 @@ class Pointwise(Op):
     """An element-wise or row-wise operator: ``function`` over ``rows`` rows of ``row`` results each.
 
     Norms, softmax and quantisation reduce over a row. ``read_bytes`` and ``write_bytes`` are the traffic of one pass over the
-    whole op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates.
+    whole op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates. ``dequantize`` is the epilogue of an
+    integer product, row_scale scale (x - zero sums), its sums those of the product's activations.
     """
 
     kind = "pointwise"
@@ -251,7 +255,8 @@ class Pointwise(Op):
     def operands(self) -> tuple[Operand, ...]:
         if self.function not in POINTWISE_OPERANDS:
             raise TypeError(f"unknown point-wise function {self.function!r} (known: {', '.join(POINTWISE_OPERANDS)})")
-        return tuple(Operand(name, self.activations, axes) for name, axes in POINTWISE_OPERANDS[self.function].items())
+        axes = POINTWISE_OPERANDS[self.function]
+        return tuple(Operand(name, POINTWISE_FORMATS.get(name, self.activations), a) for name, a in axes.items())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
