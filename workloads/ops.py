@@ -218,8 +218,8 @@ POINTWISE_OPERANDS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """What each point-wise function reads: the axes of every operand."""
 POINTWISE_FORMATS = {"row_scale": FP32, "zero": FP16, "scale": FP16}
-"""The formats of the operands that are not in ``activations``, the format of ``x``: scales and zero points are FP16 per column, as
-Linear's are, and FP32 per row, as ``quantize`` makes them."""
+"""The formats of operands that are not in ``activations``, the format of ``x``: scales and zero points are FP16 per column, as
+Linear's scales are, and scales FP32 per row, as ``quantize`` makes them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -227,8 +227,8 @@ class Pointwise(Op):
     """An element-wise or row-wise operator: ``function`` over ``rows`` rows of ``row`` results each.
 
     Norms, softmax and quantisation reduce over a row. ``read_bytes`` and ``write_bytes`` are the traffic of one pass over the
-    whole op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates. ``dequantize`` is the epilogue of an
-    integer product, row_scale scale (x - zero sums), its sums those of the product's activations.
+    whole op (0: not counted). ``head_dim`` is the length of the vectors that ``rope`` rotates. ``dequantize`` is the epilogue of
+    an integer product, row_scale scale (x - zero sums), where sums are those of the product's activations.
     """
 
     kind = "pointwise"
