@@ -36,7 +36,7 @@ def lower(ops: Iterable[Op], device: Device) -> list[Stage]:
     stages: list[Stage] = []
     # What prepares one input has one m; k tells inputs apart. Array extents (m only) are not hashable and not needed.
     prepared: set[tuple[Any, ...]] = set()
-    for op in ops:
+    for op in (_as_executed(op, device) for op in ops):
         before, after = device.units[_unit(op, device)].unit.companions(op)
         if not isinstance(op, Linear):
             prepared.clear()
@@ -51,6 +51,14 @@ def lower(ops: Iterable[Op], device: Device) -> list[Stage]:
                 stages[-1] = replace(stages[-1], op=_writing(stages[-1].op, companion.read_bytes))
             _append(stages, companion, device)
     return stages
+
+
+def _as_executed(op: Op, device: Device) -> Op:
+    """``op`` with the scales of its weights as operands, where its unit applies them."""
+    name = device.placement.unit_of(op)
+    if name is None or not isinstance(op, Linear) or op.weights.kind == "float" or not device.units[name].unit.dequantizes:
+        return op
+    return replace(op, dequantized=True)
 
 
 def _fuses(op: Op, device: Device) -> bool:

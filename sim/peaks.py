@@ -10,15 +10,16 @@ from sim.system import Device, Slot
 from workloads.formats import Format
 from workloads.ops import Attention, Linear
 
-TILES = 64  # whole unit tiles per direction of the op that the peak is taken from
-DEPTH = 1 << 16
+TILES = 64  # extent of the op that the peak is taken from, where a unit takes any
+ENDLESS = 1 << 16  # and of the one that hides all loads: the reduction, or the rows that stream past a part of it
 
 
 def peak_ops(slot: Slot, weights: Format, activations: Format) -> float:
     """Operations per second (two per multiply-accumulate) of all copies on an endless GEMM: its interval alone, no fill."""
     unit = slot.unit
     limits = unit.limits(Linear(m=1, n=1, k=1, weights=weights, activations=activations))
-    tile = Linear(m=limits.get("m", TILES), n=limits.get("n", TILES), k=DEPTH, weights=weights, activations=activations)
+    extents = {"m": ENDLESS if "k" in limits else TILES, "n": TILES, "k": ENDLESS} | limits
+    tile = Linear(**extents, weights=weights, activations=activations)
     unit.check(tile)
     cost = unit.tile_cost(tile)
     return 2 * tile.macs / cost.interval * slot.clock * slot.count

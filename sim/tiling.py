@@ -5,7 +5,10 @@ its core; each share into the runs that the unit's `cost` prices. With double bu
 
     time = load of the first slab + max(compute, traffic) + store of the last tiles
 
-where compute is waves x block cycles, and the first slab and the last tiles are what no other work can hide.
+where compute is waves x block cycles, and the first slab and the last tiles are what no other work can hide. A unit that cuts the
+reduction keeps its partial sums in the core: they are events of the unit, and no traffic of main memory.
+
+Point-wise ops on proved units deal their rows over all copies: time = max(compute of one share, traffic).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from sim.system import Device, Slot
 from workloads.ops import Attention, Linear, Op, Pointwise, TablePrecompute
 
 Bytes = dict[str, Any]  # memory name -> bytes
+SLAB: int = Mapping.model_fields["k"].default  # depth in k of the first load, where no mapping says it
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def fused_ps(op: Op, slot: Slot) -> Any:
     """Compute time of a fused op, which overlaps its producer; an analytical vector pass adds none of its own."""
     if isinstance(slot.unit, AnalyticalUnit):
         return 0
+    if isinstance(op, Pointwise):
+        return cycles_to_ps(slot.unit.cost(op.resized(rows=ceil_div(op.rows, slot.count))).cycles, slot.clock)
     return cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
 
 
@@ -121,39 +127,53 @@ def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: Any
     if not isinstance(op, Linear):
         compute_ps = fused_ps(op, slot)
         return larger(compute_ps, memory_ps), compute_ps, "own"
-    fixed = device.placement.mapping
     copies = slot.count // device.cores
-    candidates = [fixed] if isinstance(fixed, Mapping) else _candidates(slot.unit.limits(op), copies)
     ps = best_compute = None
     label = ""
-    for block in candidates:
-        rows, columns = smaller(block.m, op.m), smaller(block.n, op.n)
+    fixed = device.placement.mapping
+    depth = fixed.k if isinstance(fixed, Mapping) else SLAB
+    for rows, columns in _blocks(op, slot, device):
         count = ceil_div(op.m, rows) * ceil_div(op.n, columns)
         cycles = ceil_div(count, device.cores) * _share_cycles(slot.unit, op, rows, columns, copies)
         compute_ps = cycles_to_ps(cycles, slot.clock)
-        edges = _first_slab(fetched, rows, columns, block.k, count, device)
+        edges = _first_slab(fetched, rows, columns, depth, count, device)
         edges = edges + _last_tiles(fetched, rows, columns, count, slot, device)
         found = edges + larger(compute_ps, memory_ps)
         if ps is None:
-            ps, best_compute, label = found, compute_ps, _block_label(rows, columns, block)
+            ps, best_compute, label = found, compute_ps, _block_label(rows, columns, depth)
         elif isinstance(found, int):
             if found < ps:
-                ps, best_compute, label = found, compute_ps, _block_label(rows, columns, block)
+                ps, best_compute, label = found, compute_ps, _block_label(rows, columns, depth)
         else:
             best_compute = best_compute + (compute_ps - best_compute) * (found < ps)
             ps = smaller(ps, found)
     return ps, best_compute, f"{'fixed' if isinstance(fixed, Mapping) else 'search'} {label}"
 
 
-def _block_label(rows: Any, columns: Any, block: Mapping) -> str:
-    return f"{rows}x{columns}x{block.k}" if isinstance(rows, int) else ""
+def _block_label(rows: Any, columns: Any, depth: int) -> str:
+    return f"{rows}x{columns}x{depth}" if isinstance(rows, int) else ""
 
 
-def _candidates(limits: dict[str, int], copies: int) -> Iterator[Mapping]:
-    """Blocks of 1, 2, 4, ... unit tiles in each direction, up to four tiles per copy and direction."""
-    for up in range((4 * copies).bit_length()):
-        for across in range((4 * copies).bit_length()):
-            yield Mapping(m=limits["m"] << up, n=limits["n"] << across)
+def _blocks(op: Linear, slot: Slot, device: Device) -> Iterator[tuple[Any, Any]]:
+    """Rows and columns of the thread blocks to try: those of the placement's mapping, or all that are worth it."""
+    fixed = device.placement.mapping
+    if isinstance(fixed, Mapping):
+        yield smaller(fixed.m, op.m), smaller(fixed.n, op.n)
+        return
+    limits = slot.unit.limits(op)
+    for rows in _extents(op.m, limits.get("m"), slot, device):
+        for columns in _extents(op.n, limits.get("n"), slot, device):
+            yield rows, columns
+
+
+def _extents(extent: Any, limit: int | None, slot: Slot, device: Device) -> Iterator[Any]:
+    """1, 2, 4, ... unit tiles, up to four per copy in a core; of a dimension that the unit takes whole, even parts of it."""
+    if limit is not None:
+        for up in range((4 * slot.count // device.cores).bit_length()):
+            yield smaller(limit << up, extent)
+    else:
+        for parts in range((4 * slot.count).bit_length()):
+            yield ceil_div(extent, 1 << parts)
 
 
 def _share_cycles(unit: RtlUnit, op: Linear, rows: Any, columns: Any, copies: int) -> Any:
@@ -185,9 +205,11 @@ def _first_slab(op: Linear, rows: Any, columns: Any, depth: int, count: Any, dev
 
 
 def _last_tiles(op: Linear, rows: Any, columns: Any, count: Any, slot: Slot, device: Device) -> Any:
-    """Time to store the last tile of every copy that works in the last wave."""
+    """Time to store the last tile of every copy that works in the last wave; of a dimension without limit, which leaves the unit
+    one after the other, the last one.
+    """
     limits = slot.unit.limits(op)
     last_wave = (count - 1) % device.cores + 1
-    tile = smaller(limits["m"], rows) * smaller(limits["n"], columns)
+    tile = smaller(limits.get("m", 1), rows) * smaller(limits.get("n", 1), columns)
     elements = smaller(last_wave * (slot.count // device.cores) * tile, op.m * op.n)
     return bytes_to_ps(op.output.nbytes(elements), device.memories[device.placement.activations].bandwidth)
