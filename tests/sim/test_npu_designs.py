@@ -138,7 +138,8 @@ def test_unlimited_rows_are_cut_where_there_are_too_few_columns_for_the_cores():
     share = cycles_to_ps(2 * SIDE + 6400 // (2 * CORES), CLOCK)  # of the rows, for each of eight arrays
     assert share <= narrow.compute_ps <= 1.05 * share  # smaller blocks start sooner
     wide = time_stage(Stage(linear(6400, 2 * CORES * SIDE, SIDE), "array"), DEVICE)
-    assert wide.compute_ps == cycles_to_ps(2 * SIDE + 6400, CLOCK)
+    share = cycles_to_ps(2 * SIDE + 6400, CLOCK)
+    assert share <= wide.compute_ps <= 1.05 * share
 
 
 def test_a_fixed_mapping_is_kept():
