@@ -6,7 +6,7 @@ All that depends on where a cell lies is here, so that the cells themselves are 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from accel.base.streams import count_ones
@@ -67,17 +67,19 @@ class WordRegister:
         return count_ones(lane_load)
 
 
-class Tokens:
-    """Control bits that move one stage per enabled cycle; stage 0 is combinational."""
+def tokens(m: Module, token, alive, advance, *, name: str):
+    """``token`` and its copies delayed by 1, 2, ... enabled cycles, stage s only as far as ``alive[s]``; it has a field ``step``.
 
-    def __init__(self, m: Module, layout: data.StructLayout, stages: int, advance, name: str):
-        self.stages = [Signal(layout, name=f"{name}_{i}") for i in range(max(stages, 1))]
+    What is not in use must not carry a token on, because it would come out in the next run, where more may be in use.
+    """
+    stages = [token]
+    for s, used in enumerate(alive[1:], 1):
+        stage = Signal(token.shape(), name=f"{name}_{s}")
         with m.If(advance):
-            for before, after in zip(self.stages[:-1], self.stages[1:], strict=True):
-                m.d.sync += after.eq(before)
-
-    def __getitem__(self, stage: int):
-        return self.stages[stage]
+            m.d.sync += stage.eq(stages[-1])
+            m.d.sync += stage.step.eq(stages[-1].step & used)
+        stages.append(stage)
+    return stages
 
 
 def skew(m: Module, lanes, lanes_used, moves, *, hops: int = 1, first: int = 0, name: str):

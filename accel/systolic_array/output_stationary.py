@@ -44,7 +44,7 @@ from amaranth.lib.wiring import In, Out
 from accel.base.extent import larger
 from accel.base.streams import count_ones, event_layout
 from accel.systolic_array.cell import CONTROL, OutputStationaryCell
-from accel.systolic_array.edges import OutputBuffer, Tokens, WordRegister, skew
+from accel.systolic_array.edges import OutputBuffer, WordRegister, skew, tokens
 from accel.systolic_array.pe import Pe
 
 STEP_BITS = 20
@@ -272,19 +272,19 @@ class OutputStationary(wiring.Component):
     def _grid(self, m, run):
         """The skewed edges and the cells."""
         left = self.wide - self.columns
-        tokens = Tokens(m, CONTROL, max(self.rows, self.wide), run.advance, "control")
-        m.d.comb += tokens[0].eq(Cat(run.fire, run.first, run.last))
-        moves = [token.step & run.advance for token in tokens.stages]
-        activations, activation_moves = skew(m, run.activations.lanes, run.rows, moves, name="activation")
-        weights, weight_moves = skew(m, run.weights.lanes, run.columns, moves, first=left, name="weight")
+        token = Signal(CONTROL, name="control_0")
+        m.d.comb += token.eq(Cat(run.fire, run.first, run.last))
+        used = [Const(1)] * left + list(run.columns)
+        controls = tokens(m, token, run.rows, run.advance, name="control")
+        across = tokens(m, token, used, run.advance, name="control_column")
+        activations, activation_moves = skew(m, run.activations.lanes, run.rows, _moves(controls, run), name="activation")
+        weights, weight_moves = skew(m, run.weights.lanes, run.columns, _moves(across, run), first=left, name="weight")
         if left:
             weights.insert(0, Const(0))
-        used = [Const(1)] * left + list(run.columns)
         above = [Const(0)] * left + ([Const(0)] * self.columns if left else list(self.partial.payload))
         macs, sums, drains = [], [], []
         for r in range(self.rows):
-            control, activation = Signal(CONTROL, name=f"control_row_{r}"), activations[r]
-            m.d.comb += control.eq(Cat(tokens[r].step & run.rows[r], tokens[r].first, tokens[r].last))
+            control, activation = controls[r], activations[r]
             for c in range(self.wide):
                 cell = OutputStationaryCell(self.row_sum if c < left else self.pe)
                 m.submodules[f"cell_{r}_{c}"] = cell
@@ -310,3 +310,8 @@ class OutputStationary(wiring.Component):
         ]
         if left:
             m.d.comb += self.events.row_sum.eq(count_ones(Cat(*sums)))
+
+
+def _moves(tokens, run):
+    """The cycles in which the skew registers of each stage load."""
+    return [token.step & run.advance for token in tokens]
