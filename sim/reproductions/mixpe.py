@@ -15,7 +15,8 @@ Each request is one token: m is the batch, 64. ViT's list starts with its patch 
 patches: 58 % of its work, which no 4-bit operand speeds up. ANT's lists keep 2 of 12 blocks of ViT and 6 of 32 of OPT at 8 bits.
 BitFusion's have some output projections at 4 bits, which is left out here (up to 3 % of its time).
 
-So the speed of MixPE is that of the array sizes, which are taken to be equal in area.
+So the speed of MixPE is that of the array sizes, which are taken to be equal in area: `iso_area_rows` sets the areas of our own
+synthesised arrays beside that. BitFusion and ANT have none here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from accel.base.mapping import ceil_div
+from accel.base.tech import Entry, Tech
 from sim.experiment import load_model
 from sim.reproductions.base import Row
 from workloads.model import Transformer
@@ -178,6 +180,70 @@ def speedup_rows() -> Iterable[Row]:
     )
 
 
+SYNTHESIZED = {  # scheme: our unit, and the parameters that make it the array of that scheme
+    "INT8": ("systolic_array", {"operands": "int8", "dataflow": "output_stationary"}),
+    "FP16": ("systolic_array", {"operands": "fp16", "dataflow": "output_stationary"}),
+    "MixPE-W4A8": ("mixpe", {"activations": "int8"}),
+    "MixPE-W4A16": ("mixpe", {"activations": "fp16"}),
+}
+ISO_AREA_BASE = SCHEMES["INT8"]
+
+
+def area_um2(entries: Iterable[Entry], scheme: Scheme) -> tuple[float, str] | None:
+    """Area of the array of ``scheme`` and how it was found; None where ``entries`` hold none of its kind.
+
+    That of the array itself where it was synthesised, else that of the largest one by the number of PEs.
+    """
+    component, wanted = SYNTHESIZED[scheme.name]
+    sizes = {}
+    for entry in entries:
+        own = entry.parameters
+        if entry.component == component and entry.area is not None and wanted.items() <= own.items():
+            sizes[int(own["rows"]), int(own["columns"])] = entry.area
+    if not sizes:
+        return None
+    size = (scheme.rows, scheme.columns)
+    if size in sizes:
+        return sizes[size], f"{size[0]}x{size[1]} synthesised"
+    rows, columns = max(sizes, key=lambda found: found[0] * found[1])
+    area = sizes[rows, columns] * scheme.rows * scheme.columns / (rows * columns)
+    return area, f"{size[0]}x{size[1]} by PEs from {rows}x{columns}"
+
+
+def iso_area_rows(entries: Iterable[Entry] | None = None) -> Iterable[Row]:
+    """Area of our arrays at the published sizes by that of INT8's, which the source takes to be 1; where both are known."""
+    known = list(Tech.load("asap7").entry if entries is None else entries)
+    base = area_um2(known, ISO_AREA_BASE)
+    for name in SYNTHESIZED:
+        scheme = SCHEMES[name]
+        found = area_um2(known, scheme)
+        if found is None or base is None or scheme is ISO_AREA_BASE:
+            continue
+        ratio = found[0] / base[0]
+        yield Row(
+            system="mixpe",
+            setup=f"{name} {scheme.rows}x{scheme.columns} by INT8 {ISO_AREA_BASE.rows}x{ISO_AREA_BASE.columns}",
+            metric="area, assumed equal",
+            unit="ratio",
+            published=1.0,
+            simulated=ratio,
+            source="MixPE simulator of the authors: sizes of the arrays; its areas are placeholders",
+            note=f"as synthesised: {_iso_area_note(scheme, found, base)}",
+        )
+
+
+def _iso_area_note(scheme: Scheme, found: tuple[float, str], base: tuple[float, str]) -> str:
+    per_pe, base_pe = (a / (s.rows * s.columns) for (a, _), s in ((found, scheme), (base, ISO_AREA_BASE)))
+    rate = scheme.factor(scheme.activations) * scheme.factor(scheme.weights)
+    fitting = int(base[0] / per_pe)
+    return (
+        f"{found[0]:.0f} um2 ({found[1]}) against {base[0]:.0f} um2 ({base[1]}), {per_pe:.1f} and {base_pe:.1f} um2 per PE, "
+        f"edges included; {fitting} PEs would fit in place of {scheme.rows * scheme.columns}. A PE of ours does one operation per "
+        f"cycle, the source counts {rate}"
+    )
+
+
 def rows() -> Iterable[Row]:
     yield from time_rows()
     yield from speedup_rows()
+    yield from iso_area_rows()

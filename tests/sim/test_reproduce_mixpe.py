@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accel.base.tech import Entry
 from sim.reproduce import reproduce
 from sim.reproductions import mixpe
 from sim.reproductions.mixpe import BATCH, OPT, PATCH, PUBLISHED, REFERENCE, SCHEMES, VIT, Workload, cycles, gemm_cycles
@@ -90,3 +91,33 @@ def test_dequantisation_costs_the_baselines_an_eighth_and_mixpe_next_to_nothing(
 def test_twice_the_batch_takes_twice_the_time():
     for scheme in SCHEMES.values():
         assert cycles(scheme, OPT, 2 * BATCH) == 2 * cycles(scheme, OPT)
+
+
+def entry(component, rows, columns, area, **parameters):
+    return Entry.from_data(
+        {"component": component, "parameters": {"rows": rows, "columns": columns, **parameters}}
+        | {"area": f"{area} um2", "class": "synthesized", "source": "test"}
+    )
+
+
+OURS = [
+    entry("systolic_array", 32, 32, 1000, operands="int8", dataflow="output_stationary"),
+    entry("systolic_array", 64, 64, 9, operands="int8", dataflow="weight_stationary"),
+    entry("mixpe", 8, 8, 10, activations="int8"),
+    entry("mixpe", 16, 16, 100, activations="int8"),
+    entry("mixpe", 32, 32, 1040, activations="fp16"),
+]
+
+
+def test_areas_are_compared_at_the_published_sizes():
+    w4a8, w4a16 = mixpe.iso_area_rows(OURS)
+    assert (w4a8.published, w4a8.simulated) == (1, pytest.approx(1.6))  # sixteen times the PEs of the largest one synthesised
+    assert w4a8.status == "explained"
+    assert "64x64 by PEs from 16x16" in w4a8.note
+    assert "2560 PEs would fit in place of 4096" in w4a8.note
+    assert (w4a16.simulated, w4a16.status) == (pytest.approx(1.04), "reproduced")
+
+
+@pytest.mark.parametrize("missing", ["systolic_array", "mixpe"])
+def test_no_area_is_compared_with_none(missing):
+    assert list(mixpe.iso_area_rows([e for e in OURS if e.component != missing])) == []
