@@ -238,8 +238,8 @@ def _iso_area_note(scheme: Scheme, found: tuple[float, str], base: tuple[float, 
     fitting = int(base[0] / per_pe)
     return (
         f"{found[0]:.0f} um2 ({found[1]}) against {base[0]:.0f} um2 ({base[1]}), {per_pe:.1f} and {base_pe:.1f} um2 per PE, "
-        f"edges included; {fitting} PEs would fit in place of {scheme.rows * scheme.columns}. A PE of ours does one operation per "
-        f"cycle, the source counts {rate}"
+        f"edges included; {fitting} PEs would fit in place of {scheme.rows * scheme.columns}. A PE of ours does one operation "
+        f"per cycle, the source counts {rate}"
     )
 
 
