@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from accel.base.unit import AnalyticalUnit
 from sim.errors import Infeasible
 from sim.lowering import Stage, lower
 from sim.system import Device
-from sim.tiling import Timing, fused_ps, time_stage
+from sim.tiling import Timing, companion_ps, time_stage
 from workloads.ops import Attention
 
 if TYPE_CHECKING:
@@ -120,10 +120,7 @@ class StepPricer:
     def companion_ps(self, tokens: Any) -> Any:
         """Time of what is fused into attention; attention takes at least as long."""
         _, attention, _ = self.block_stages(tokens)
-        longest = 0 * tokens
-        for op, unit in attention.fused:
-            longest = larger(longest, fused_ps(op, self.device.units[unit]))
-        return longest
+        return reduce(larger, companion_ps(attention, self.device).values(), 0 * tokens)
 
     def _price_around(self, value: int, prices: dict[int, Any], price: Callable[[Any], Any]) -> Any:
         """``prices[value]``, after pricing its whole neighbourhood in one array call."""

@@ -94,9 +94,25 @@ def time_stage(stage: Stage, device: Device) -> Timing:
         streamed_ps = at_share(memory_ps, device.stream_permille)
         ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, streamed_ps)
         ps = ps + device.launch_overhead
-    for companion, name in stage.fused:
-        ps = larger(ps, fused_ps(companion, device.units[name]))
+    beside = companion_ps(stage, device)
+    if stage.unit in beside:  # the same lanes do both, one after the other
+        compute_ps = compute_ps + beside.pop(stage.unit)
+        ps = larger(ps, compute_ps + device.launch_overhead)
+    for busy_ps in beside.values():
+        ps = larger(ps, busy_ps)
     return Timing(ps, compute_ps, memory_ps, read, written, mapping)
+
+
+def companion_ps(stage: Stage, device: Device) -> dict[str, Any]:
+    """Compute time of what is fused into ``stage``, by proved unit: ops of one unit follow one another, units work side by side.
+
+    An analytical vector pass that is fused adds no time of its own.
+    """
+    busy: dict[str, Any] = {}
+    for op, name in stage.fused:
+        if isinstance(device.units[name].unit, RtlUnit):
+            busy[name] = busy.get(name, 0) + _compute_ps(op, device.units[name])
+    return busy
 
 
 def _named(mapping: Mapping | None) -> str:
@@ -114,10 +130,8 @@ def _traffic_ps(read: Bytes, written: Bytes, device: Device) -> Any:
     return reduce(larger, times)
 
 
-def fused_ps(op: Op, slot: Slot) -> Any:
-    """Compute time of a fused op, which overlaps its producer; an analytical vector pass adds none of its own."""
-    if isinstance(slot.unit, AnalyticalUnit):
-        return 0
+def _compute_ps(op: Op, slot: Slot) -> Any:
+    """Compute time of an op other than a GEMM on all copies of a proved unit."""
     if isinstance(op, Pointwise):
         return cycles_to_ps(slot.unit.cost(op.resized(rows=ceil_div(op.rows, slot.count))).cycles, slot.clock)
     return cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
@@ -125,7 +139,7 @@ def fused_ps(op: Op, slot: Slot) -> Any:
 
 def _time_proved(op: Op, fetched: Op, slot: Slot, device: Device, memory_ps: Any) -> tuple[Any, Any, str]:
     if not isinstance(op, Linear):
-        compute_ps = fused_ps(op, slot)
+        compute_ps = _compute_ps(op, slot)
         return larger(compute_ps, memory_ps), compute_ps, "own"
     copies = slot.count // device.cores
     ps = best_compute = None

@@ -164,15 +164,26 @@ def test_point_wise_rows_are_dealt_over_all_copies():
     assert timing.ps == timing.memory_ps == bytes_to_ps(12 << 20, DEVICE.memories["hbm"].bandwidth)
 
 
-def test_a_fused_point_wise_op_overlaps_its_producer_and_is_counted():
-    add = Pointwise(function="add", rows=900, row=96, read_bytes=0, write_bytes=900 * 96 * 2)
-    alone, slow = (Pointwise(function="quantize", rows=rows, row=96, write_bytes=rows * 96) for rows in (900, 9000))
-    (fused,) = lower([add, alone], DEVICE)
+def test_what_is_fused_on_the_same_lanes_follows_its_producer_and_is_counted():
+    add = Pointwise(function="add", rows=900, row=96, write_bytes=900 * 96 * 2)
+    quantize = Pointwise(function="quantize", rows=900, row=96, write_bytes=900 * 96)
+    (fused,) = lower([add, quantize], DEVICE)
     assert [op.function for op, _ in fused.fused] == ["quantize"]
-    assert time_stage(fused, DEVICE).ps == time_stage(Stage(fused.op, "lanes"), DEVICE).ps
+    alone = [time_stage(Stage(op, "lanes"), DEVICE).compute_ps for op in (add, quantize)]
+    timing = time_stage(fused, DEVICE)
+    assert timing.ps == timing.compute_ps == sum(alone)
     assert stage_work(fused, DEVICE).events["lanes", "lane"] == 2 * 900 * 96
-    (longer,) = lower([add, slow], DEVICE)
-    assert time_stage(longer, DEVICE).ps == time_stage(Stage(slow, "lanes"), DEVICE).compute_ps
+
+
+def test_what_is_fused_on_another_unit_overlaps_its_producer():
+    op = linear(64, 64, 640)
+    after = Pointwise(function="dequantize", rows=64, row=64)
+    bare = time_stage(Stage(op, "array"), DEVICE)
+    for rows, repeats in ((64, 1), (64, 40)):
+        stage = Stage(op, "array", ((after.resized(rows=rows), "lanes"),) * repeats)
+        lanes = repeats * time_stage(Stage(after, "lanes"), DEVICE).compute_ps
+        assert time_stage(stage, DEVICE).ps == max(bare.ps, lanes)
+        assert time_stage(stage, DEVICE).compute_ps == bare.compute_ps
 
 
 @pytest.mark.parametrize(
