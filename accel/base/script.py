@@ -147,7 +147,10 @@ def whole_op(unit: RtlUnit, op: Op, arrays: Arrays, golden: Golden) -> list[Run]
     for tile, count in unit.runs(op):
         if not count:
             continue
-        invocations = parts.pop(_signature(tile), [])
+        same = parts.pop(_signature(tile), [])  # the first part of a sum that accumulates is a tile like those after it
+        invocations, others = same[:count], same[count:]
+        if others:
+            parts[_signature(tile)] = others
         if len(invocations) != count:
             raise AssertionError(f"{unit.kind()}.runs() counts {count} invocations of {tile.describe()}, got {len(invocations)}")
         runs.append(Run(tile, invocations))

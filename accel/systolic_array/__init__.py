@@ -1,6 +1,14 @@
 """Systolic array: matrix products in a grid of processing elements (PEs) that pass operands to their neighbours.
 
-`accel.systolic_array.output_stationary` has the flow, words and timing of the output-stationary dataflow. Results are INT32.
+    O[m, n] = C[m, n] + sum_k A[m, k] W[n, k], in order of k; C = 0 unless the op accumulates
+
+INT8 operands are summed in INT32, which wraps; FP16 and BF16 ones in FP32, product and sum each rounded. Two dataflows:
+
+    output_stationary    rows of the grid are rows of A, columns those of W; k streams through, sums stay
+    weight_stationary    rows of the grid are elements of k, columns rows of W; m streams through, weights stay
+
+Words, first field in the lowest bits, and timing: see `accel.systolic_array.output_stationary` and ``weight_stationary``.
+Source: H. T. Kung, Why systolic architectures?, IEEE Computer 15(1), 1982; double-buffered weights as in the TPU (ISCA'17).
 """
 
 from __future__ import annotations
@@ -14,83 +22,137 @@ from pydantic import Field
 from accel.base.cost import Cost
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
-from workloads.formats import FORMATS
-from workloads.ops import Linear, Op
+from accel.systolic_array import timing
+from workloads.formats import FORMATS, Format
+from workloads.ops import Linear, Op, Pointwise
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
 
 class SystolicArray(RtlUnit):
-    """INT8 matrix products in a grid of processing elements, summed in INT32."""
+    """INT8, FP16 or BF16 matrix products in a grid of multiply-add cells, summed in INT32 or FP32."""
 
     rows: int = Field(default=8, ge=2, le=256)
+    """Rows of PEs: of activations where outputs are stationary, of reduction steps where weights are."""
     columns: int = Field(default=8, ge=2, le=256)
-    dataflow: Literal["output_stationary"] = "output_stationary"
+    """Columns of PEs: output channels."""
+    dataflow: Literal["output_stationary", "weight_stationary"] = "output_stationary"
     operands: Literal["int8"] = "int8"
+    """Format of activations and weights."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "systolic.systolic_linear"
     partial_sums: ClassVar[bool] = True
 
+    @property
+    def format(self) -> Format:
+        return FORMATS[self.operands]
+
     def check(self, op: Op) -> None:
         super().check(op)
-        wanted = FORMATS[self.operands]
-        if (op.weights, op.activations) != (wanted, wanted):
-            raise ValueError(f"{self.kind()} takes {wanted} weights and activations, not {op.weights} and {op.activations}")
+        if (op.weights, op.activations) != (self.format, self.format):
+            taken = f"{self.kind()} with {self.operands} operands takes {self.format} weights and activations"
+            raise ValueError(f"{taken}, not {op.weights} and {op.activations}")
+
+    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+        """The conversion of sums into the op's output format after."""
+        if op.output == op.accumulator:
+            return [], []
+        convert = Pointwise(
+            role=f"convert_{op.role}",
+            function="dequantize" if op.accumulator.kind == "int" else "convert",
+            rows=op.m,
+            row=op.n,
+            read_bytes=op.accumulator.nbytes(op.m * op.n),
+            write_bytes=op.output_bytes,
+            activations=op.accumulator,
+            output=op.output,
+        )
+        return [], [convert]
 
     def limits(self, op: Op) -> dict[str, int]:
-        from accel.systolic_array.output_stationary import STEP_BITS
-
-        return {"m": self.rows, "n": self.columns, "k": 1 << STEP_BITS}
+        """The dimension that streams is bound by a counter only."""
+        streams = 1 << timing.STEP_BITS
+        if self.dataflow == "output_stationary":
+            return {"m": self.rows, "n": self.columns, "k": streams}
+        return {"m": streams, "n": self.columns, "k": self.rows}
 
     def tile_cost(self, tile: Op) -> Cost:
-        from accel.systolic_array import output_stationary as stationary
-
         accumulate = int(tile.accumulate)
-        size = (self.rows, tile.m, tile.n, tile.k)
+        m, n, k = tile.m, tile.n, tile.k
+        if self.dataflow == "output_stationary":
+            size = (self.rows, m, n, k)
+            return Cost(
+                latency=timing.segment_latency(*size, accumulate=accumulate),
+                interval=timing.segment_interval(*size, accumulate=accumulate),
+                events=timing.segment_events(*size, accumulate=accumulate),
+            )
         return Cost(
-            latency=stationary.segment_latency(*size, accumulate=accumulate),
-            interval=stationary.segment_interval(*size, accumulate=accumulate),
-            events=stationary.segment_events(*size, accumulate=accumulate),
+            latency=timing.tile_latency(self.rows, self.columns, m, k),
+            interval=timing.tile_interval(m, k),
+            events=timing.tile_events(self.rows, self.columns, m, n, k, accumulate=accumulate),
         )
 
     def component(self) -> wiring.Component:
+        from accel.systolic_array import pe
         from accel.systolic_array.output_stationary import OutputStationary
-        from accel.systolic_array.pe import INT8_ACCUMULATOR
+        from accel.systolic_array.weight_stationary import WeightStationary
 
-        return OutputStationary(self.rows, self.columns, INT8_ACCUMULATOR)
+        if self.dataflow == "output_stationary":
+            return OutputStationary(self.rows, self.columns, pe.INT8_ACCUMULATOR)
+        return WeightStationary(self.rows, self.columns, pe.INT8_MULTIPLY_ADD)
 
     def encode_config(self, tile: Op, n: int) -> int:
-        from accel.systolic_array.output_stationary import config_layout
-
-        word = {"rows": tile.m, "columns": tile.n, "steps": tile.k - 1, "segments": n - 1, "accumulate": int(tile.accumulate)}
-        return config_layout(self.rows, self.columns).const(word).as_bits()
+        if n > 1 << timing.RUN_BITS:
+            raise ValueError(f"{self.kind()} takes runs of at most 2^{timing.RUN_BITS} tiles, not {n}")
+        word = {"columns": tile.n, "segments": n - 1, "accumulate": int(tile.accumulate)}
+        if self.dataflow == "output_stationary":
+            word |= {"rows": tile.m, "steps": tile.k - 1}
+        else:
+            word |= {"rows": tile.k, "steps": tile.m - 1}
+        return timing.config_layout(self.rows, self.columns).const(word).as_bits()
 
     def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
-        activations, weights, *partial = arrays
-        bits = tile.activations.bits
+        activations, weights, *partial = (np.asarray(a) for a in arrays)
+        bits, sums = self.format.bits, tile.accumulator.bits
+        if self.dataflow == "output_stationary":
+            return {
+                "activations": pack_words(activations.T, bits),
+                "weights": pack_words(weights.T, bits),
+                "partial": [word for p in partial for word in pack_words(p[::-1], sums)],
+            }
         return {
-            "activations": pack_words(np.asarray(activations).T, bits),
-            "weights": pack_words(np.asarray(weights).T, bits),
-            "partial": [word for p in partial for word in pack_words(np.asarray(p)[::-1], 32)],
+            "activations": pack_words(activations, bits),
+            "weights": pack_words(weights.T[::-1], bits),
+            "partial": [word for p in partial for word in pack_words(p, sums)],
         }
 
     def output_words(self, tile: Op) -> dict[str, int]:
         return {"results": tile.m}
 
     def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
-        return (unpack_words(words["results"], 32, tile.n)[::-1],)
+        sums = unpack_words(words["results"], tile.accumulator.bits, tile.n)
+        if tile.accumulator.kind == "float":
+            sums = sums & ((1 << tile.accumulator.bits) - 1)  # a pattern of bits has no sign
+        return (sums[::-1] if self.dataflow == "output_stationary" else sums,)
 
     @classmethod
     def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
-        def linear(m: int, n: int, k: int, **kwargs: Any) -> Linear:
-            return Linear(m=m, n=n, k=k, weights=FORMATS["int8"], activations=FORMATS["int8"], output=FORMATS["int32"], **kwargs)
+        def linear(m: int, n: int, k: int, operands: str = "int8", **kwargs: Any) -> Linear:
+            fmt = FORMATS[operands]
+            output = FORMATS["int32" if fmt.kind == "int" else "fp32"]
+            return Linear(m=m, n=n, k=k, weights=fmt, activations=fmt, output=output, **kwargs)
 
-        yield cls(rows=4, columns=4), linear(6, 7, 9)
-        yield cls(rows=2, columns=2), linear(3, 3, 5)
-        yield cls(rows=3, columns=5), linear(7, 6, 3, accumulate=True)
-        yield cls(rows=7, columns=2), linear(8, 3, 11)
+        output, weight = ({"dataflow": f"{what}_stationary"} for what in ("output", "weight"))
+        yield cls(rows=2, columns=2, **output), linear(3, 3, 5)
+        yield cls(rows=2, columns=2, **weight), linear(3, 3, 5)
+        yield cls(rows=3, columns=5, **output), linear(7, 6, 3, accumulate=True)
+        yield cls(rows=3, columns=5, **weight), linear(7, 6, 7, accumulate=True)
+        yield cls(rows=7, columns=2, **output), linear(8, 3, 11)
+        yield cls(rows=7, columns=2, **weight), linear(5, 3, 20)
+        yield cls(), linear(9, 12, 17)
+        yield cls(**weight), linear(9, 12, 17)
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
@@ -98,7 +160,9 @@ class SystolicArray(RtlUnit):
             return int((most + 1) ** rng.random())
 
         rows, columns = (max(log_uniform(32), 2) for _ in range(2))
-        unit = cls(rows=rows, columns=columns)
-        int8 = FORMATS[unit.operands]
-        m, n, k = log_uniform(3 * rows), log_uniform(3 * columns), log_uniform(64)
-        return unit, Linear(m=m, n=n, k=k, weights=int8, activations=int8, output=FORMATS["int32"])
+        dataflow = str(rng.choice(["output_stationary", "weight_stationary"]))
+        unit = cls(rows=rows, columns=columns, dataflow=dataflow)
+        streams = log_uniform(64)
+        m, k = (log_uniform(3 * rows), streams) if dataflow == "output_stationary" else (streams, log_uniform(3 * rows))
+        op = Linear(m=m, n=log_uniform(3 * columns), k=k, weights=unit.format, activations=unit.format)
+        return unit, op.resized(output=op.accumulator, accumulate=bool(rng.random() < 0.2))

@@ -1,4 +1,4 @@
-"""The cell of an output-stationary array: a PE, the registers between it and its neighbours, and its drain register."""
+"""The cells of both dataflows: a PE, the registers between it and its neighbours, and what it holds for longer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from accel.systolic_array.pe import Pe
+from accel.systolic_array.pe import SUM_BITS, PassingPe, Pe
 
 CONTROL = data.StructLayout({"step": 1, "first": 1, "last": 1})
 """What travels with the operands: there is a step, it is the segment's first, its last."""
@@ -79,4 +79,78 @@ class OutputStationaryCell(wiring.Component):
                 m.d.sync += drain.eq(pe.result)
             with m.Else():
                 m.d.sync += drain.eq(self.above)
+        return m
+
+
+PASSING_CONTROL = data.StructLayout({"step": 1, "first": 1, "load": 1})
+"""What travels to the right: there is an activation, it is the first of its tile, the next tile's weight moves in."""
+
+
+class WeightStationaryCell(wiring.Component):
+    """Activations and control enter from the left, weights and partial sums from above; they leave to the right and below.
+
+    ``used``: the column is in use; without it no register moves. ``row_used``: the row is, else partial sums pass as they are.
+    ``mac`` and ``padding`` are the enable of the PE with and without a product, ``weight_shift`` and ``weight_swap`` those of the
+    two weight registers, for counting.
+    """
+
+    def __init__(self, pe: PassingPe):
+        self.pe = pe
+        bits = pe.operand_bits
+        super().__init__(
+            {
+                "advance": In(1),
+                "used": In(1),
+                "row_used": In(1),
+                "control": In(PASSING_CONTROL),
+                "activation": In(bits),
+                "weight": In(bits),
+                "partial": In(SUM_BITS),
+                "control_right": Out(PASSING_CONTROL),
+                "activation_right": Out(bits),
+                "weight_below": Out(bits),
+                "sum": Out(SUM_BITS),
+                "mac": Out(1),
+                "padding": Out(1),
+                "weight_shift": Out(1),
+                "weight_swap": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        kind = self.pe
+        m.submodules.pe = pe = kind.make(kind)
+        control = Signal(PASSING_CONTROL)
+        activation, weight, following = (
+            Signal(kind.operand_bits, name=name, reset_less=True) for name in ("activation", "weight", "following")
+        )
+        entering, shift = Signal(), Signal()
+        m.d.comb += [entering.eq(self.control.step & self.used), shift.eq(self.control.load & self.used)]
+        with m.If(self.advance):
+            m.d.sync += [control.step.eq(entering), control.load.eq(shift)]
+        with m.If(self.advance & entering):
+            m.d.sync += control.first.eq(self.control.first)
+            with m.If(self.row_used):
+                m.d.sync += activation.eq(self.activation)
+        with m.If(self.weight_swap):
+            m.d.sync += weight.eq(following)
+        with m.If(self.weight_shift):
+            m.d.sync += following.eq(self.weight)
+        m.d.comb += [
+            self.weight_swap.eq(entering & self.control.first & self.row_used & self.advance),
+            self.weight_shift.eq(shift & self.advance),
+            self.control_right.eq(control),
+            self.activation_right.eq(activation),
+            self.weight_below.eq(following),
+            pe.activation.eq(activation),
+            pe.weight.eq(weight),
+            pe.used.eq(self.row_used),
+            pe.step.eq(control.step),
+            pe.partial.eq(self.partial),
+            pe.advance.eq(self.advance),
+            self.sum.eq(pe.sum),
+            self.mac.eq(control.step & self.row_used & self.advance),
+            self.padding.eq(control.step & ~self.row_used & self.advance),
+        ]
         return m

@@ -35,55 +35,18 @@ All PEs are the same module: nothing in a PE may depend on where it lies.
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from accel.base.extent import larger
 from accel.base.streams import count_ones, event_layout
 from accel.systolic_array.cell import CONTROL, OutputStationaryCell
 from accel.systolic_array.edges import OutputBuffer, WordRegister, skew, tokens
 from accel.systolic_array.pe import Pe
+from accel.systolic_array.timing import config_layout, segment_events, segment_interval, segment_latency
 
-STEP_BITS = 20
-"""Width of the counter of steps in a segment: k <= 2^20."""
-RUN_BITS = 40
-"""Width of the counter of segments in a run."""
-
-
-def config_layout(rows: int, columns: int) -> data.StructLayout:
-    """The word that opens a run: rows and columns in use, steps per segment and segments in the run, each less one."""
-    return data.StructLayout(
-        {"rows": range(rows + 1), "columns": range(columns + 1), "steps": STEP_BITS, "segments": RUN_BITS, "accumulate": 1}
-    )
-
-
-def segment_latency(rows: int, m: Any, n: Any, k: Any, *, delay: int = 0, spacing: int = 1, accumulate: Any = 0) -> Any:
-    """Cycles from the config word to the last result word of one segment, both included."""
-    return (k - 1) * spacing + m + n + rows + delay + 3 + accumulate * (m - 1)
-
-
-def segment_interval(rows: int, m: Any, n: Any, k: Any, *, delay: int = 0, spacing: int = 1, accumulate: Any = 0) -> Any:
-    """Cycles from the last step of one segment to that of the next."""
-    steps = (k - 1) * spacing
-    return (1 - accumulate) * larger(steps + spacing, m + n - 1) + accumulate * (steps + 2 * m + n + rows + delay)
-
-
-def segment_events(rows: int, m: Any, n: Any, k: Any, *, accumulate: Any = 0, row_sum: bool = False) -> dict[str, Any]:
-    """The events of one segment; see `OutputStationary`. ``n`` does not include the column of row sums."""
-    wide = n + row_sum
-    moved = m * (m - 1) // 2 + (rows - m) * m  # from row to row, until below the grid
-    return {
-        "mac": m * n * k,
-        "activation_load": m * k,
-        "weight_load": n * k,
-        "skew": k * (m * (m - 1) // 2 + wide * (wide - 1) // 2),
-        "drain": (m + moved + accumulate * (m * (m - 1) // 2)) * wide,
-        "output": m * wide,
-        **({"row_sum": m * k} if row_sum else {"partial_load": accumulate * (m * n)}),
-    }
+__all__ = ["OutputStationary", "config_layout", "segment_events", "segment_interval", "segment_latency"]
 
 
 class OutputStationary(wiring.Component):

@@ -57,3 +57,49 @@ class IntegerAccumulator(wiring.Component):
 
 
 INT8_ACCUMULATOR = Pe(IntegerAccumulator, activation_bits=8, weight_bits=8)
+
+
+@dataclass(frozen=True)
+class PassingPe:
+    """A kind of PE that adds a product to a partial sum which passes through, and how deep it is.
+
+    Its ports: ``activation`` and ``weight``, from registers of the cell; ``used``, without which the product counts as nothing;
+    ``step``, high with the operands; ``partial``, wanted ``multiply_depth`` cycles after them; ``advance``, which enables every
+    register; and ``sum``, ``hop`` cycles after ``partial``.
+    """
+
+    make: Callable[[PassingPe], wiring.Component]
+    operand_bits: int
+    multiply_depth: int = 0
+    hop: int = 1
+
+    def ports(self) -> dict[str, wiring.Member]:
+        """The members of its component's signature."""
+        return {
+            "activation": In(self.operand_bits),
+            "weight": In(self.operand_bits),
+            "used": In(1),
+            "step": In(1),
+            "partial": In(SUM_BITS),
+            "advance": In(1),
+            "sum": Out(SUM_BITS),
+        }
+
+
+class IntegerMultiplyAdd(wiring.Component):
+    """INT8 x INT8 added to a passing INT32 partial sum, in one cycle; sums wrap."""
+
+    def __init__(self, kind: PassingPe):
+        super().__init__(kind.ports())
+
+    def elaborate(self, platform):
+        m = Module()
+        product = self.activation.as_signed() * self.weight.as_signed()
+        total = Signal(SUM_BITS, reset_less=True)
+        with m.If(self.step & self.advance):
+            m.d.sync += total.eq(self.partial.as_signed() + Mux(self.used, product, 0))
+        m.d.comb += self.sum.eq(total)
+        return m
+
+
+INT8_MULTIPLY_ADD = PassingPe(IntegerMultiplyAdd, operand_bits=8)
