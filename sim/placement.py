@@ -10,11 +10,14 @@ from accel.base.mapping import Mapping
 from accel.base.spec import Spec
 from workloads.ops import Op
 
-Fusible = Literal["quantize", "table_precompute", "dequantize"]
+Fusible = Literal["quantize", "table_precompute", "dequantize", "convert"]
 
 
 class Placement(Spec):
-    """Names of units and memories of the device. A dotted key places one role: ``"linear.lm_head" = "tensor"``."""
+    """Names of units and memories of the device.
+
+    A dotted key places one role (``"linear.lm_head" = "tensor"``) or one function (``"pointwise.convert" = "output"``).
+    """
 
     linear: str
     attention: str
@@ -24,7 +27,7 @@ class Placement(Spec):
     weights: str
     kv: str
     activations: str
-    fuse: tuple[Fusible, ...] = ("quantize", "dequantize", "table_precompute")
+    fuse: tuple[Fusible, ...] = ("quantize", "dequantize", "convert", "table_precompute")
     mapping: Mapping | Literal["search"] = "search"
     fused_projections: bool = True
 
@@ -45,8 +48,9 @@ class Placement(Spec):
         return plain
 
     def unit_of(self, op: Op) -> str | None:
-        """The name of the unit that executes ``op``: by kind and role, else by kind. None where nothing is said."""
-        return self.roles.get(f"{op.kind}.{op.role}") or getattr(self, op.kind, None)
+        """The name of the unit that executes ``op``: by role, else by function, else by kind. None where nothing is said."""
+        keys = (f"{op.kind}.{op.role}", f"{op.kind}.{getattr(op, 'function', '')}")
+        return next((self.roles[key] for key in keys if key in self.roles), None) or getattr(self, op.kind, None)
 
     def units_named(self) -> dict[str, str]:
         """Every unit that is named, by the key that names it."""

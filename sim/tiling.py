@@ -29,6 +29,7 @@ from workloads.ops import Attention, Linear, Op, Pointwise, TablePrecompute
 
 Bytes = dict[str, Any]  # memory name -> bytes
 SLAB: int = Mapping.model_fields["k"].default  # depth in k of the first load, where no mapping says it
+COUNTER = 1 << 12  # limits from here on are those of a counter: no grid has as many rows or columns
 
 
 @dataclass(frozen=True)
@@ -175,13 +176,19 @@ def _blocks(op: Linear, slot: Slot, device: Device) -> Iterator[tuple[Any, Any]]
         yield smaller(fixed.m, op.m), smaller(fixed.n, op.n)
         return
     limits = slot.unit.limits(op)
-    for rows in _extents(op.m, limits.get("m"), slot, device):
-        for columns in _extents(op.n, limits.get("n"), slot, device):
+    for rows in _extents(op.m, _grid(limits, "m"), slot, device):
+        for columns in _extents(op.n, _grid(limits, "n"), slot, device):
             yield rows, columns
 
 
+def _grid(limits: dict[str, int], name: str) -> int | None:
+    """What one tile holds of a dimension; None where it streams through, one after the other, in any number."""
+    limit = limits.get(name, COUNTER)
+    return limit if limit < COUNTER else None
+
+
 def _extents(extent: Any, limit: int | None, slot: Slot, device: Device) -> Iterator[Any]:
-    """1, 2, 4, ... unit tiles, up to four per copy in a core; of a dimension that the unit takes whole, even parts of it."""
+    """1, 2, 4, ... unit tiles, up to four per copy in a core; of a dimension that streams, even parts."""
     if limit is not None:
         for up in range((4 * slot.count // device.cores).bit_length()):
             yield smaller(limit << up, extent)
@@ -219,11 +226,9 @@ def _first_slab(op: Linear, rows: Any, columns: Any, depth: int, count: Any, dev
 
 
 def _last_tiles(op: Linear, rows: Any, columns: Any, count: Any, slot: Slot, device: Device) -> Any:
-    """Time to store the last tile of every copy that works in the last wave; of a dimension without limit, which leaves the unit
-    one after the other, the last one.
-    """
+    """Time to store the last tile of every copy that works in the last wave; of a dimension that streams, the last of it."""
     limits = slot.unit.limits(op)
     last_wave = (count - 1) % device.cores + 1
-    tile = smaller(limits.get("m", 1), rows) * smaller(limits.get("n", 1), columns)
+    tile = smaller(_grid(limits, "m") or 1, rows) * smaller(_grid(limits, "n") or 1, columns)
     elements = smaller(last_wave * (slot.count // device.cores) * tile, op.m * op.n)
     return bytes_to_ps(op.output.nbytes(elements), device.memories[device.placement.activations].bandwidth)

@@ -72,6 +72,13 @@ class Stationary(CostOnly):
         return Cost(latency=2 * SIDE + interval, interval=interval, events=words)
 
 
+class Counting(Stationary):
+    """The same, with a counter of rows."""
+
+    def limits(self, op):
+        return {"m": 1 << 20, **super().limits(op)}
+
+
 class Scaling(Stationary):
     """The same, which applies the scales of its weights itself."""
 
@@ -184,6 +191,24 @@ def test_what_is_fused_on_another_unit_overlaps_its_producer():
         lanes = repeats * time_stage(Stage(after, "lanes"), DEVICE).compute_ps
         assert time_stage(stage, DEVICE).ps == max(bare.ps, lanes)
         assert time_stage(stage, DEVICE).compute_ps == bare.compute_ps
+
+
+def test_a_limit_that_is_a_counter_is_no_tile():
+    """A counter of 2^20 rows bounds no block: the rows are dealt over the cores as if there were no limit."""
+    for op in (linear(6400, SIDE, SIDE), linear(3, 500, 70)):
+        assert time_stage(Stage(op, "array"), device(Counting)) == time_stage(Stage(op, "array"), DEVICE)
+
+
+def test_a_function_is_placed_apart_and_its_role_before_it():
+    roles = DEVICE.placement.roles | {"pointwise.rope": "vector", "pointwise.input_norm": "vector"}
+    place = DEVICE.placement.model_copy(update={"roles": roles})
+    for function, role, unit in (
+        ("rope", "rope", "vector"),
+        ("rope", "", "vector"),
+        ("rms_norm", "input_norm", "vector"),
+        ("rms_norm", "post_norm", "lanes"),
+    ):
+        assert place.unit_of(Pointwise(function=function, role=role, rows=1, row=1)) == unit
 
 
 @pytest.mark.parametrize(
