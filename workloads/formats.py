@@ -116,7 +116,8 @@ FLOAT_FIELDS = {
     "fp32": FloatFields(8, 23),
 }
 _FLOATS = [Format(name, 1 + f.exponent + f.mantissa, "float") for name, f in FLOAT_FIELDS.items()]
-FORMATS = {f.name: f for f in [*_INTEGERS, Format("int32", 32, "int"), *_FLOATS, Format("ternary", 2, "ternary")]}
+_WIDE = [Format("int16", 16, "int"), Format("int32", 32, "int")]
+FORMATS = {f.name: f for f in [*_INTEGERS, *_WIDE, *_FLOATS, Format("ternary", 2, "ternary")]}
 
 
 @cache
