@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
 from accel.base.unit import RtlUnit
@@ -38,16 +38,40 @@ class SystolicArray(RtlUnit):
     columns: int = Field(default=8, ge=2, le=256)
     """Columns of PEs: output channels."""
     dataflow: Literal["output_stationary", "weight_stationary"] = "output_stationary"
-    operands: Literal["int8"] = "int8"
+    operands: Literal["int8", "fp16", "bf16"] = "int8"
     """Format of activations and weights."""
+    multiply_depth: int = Field(default=2, ge=0, le=3)
+    """Registers in the multiplier of a floating-point PE; integer PEs have none."""
+    add_depth: int = Field(default=0, ge=0, le=4)
+    """Registers in the adder of a floating-point PE: none or one let it add in every cycle, d of them in every d-th where outputs
+    are stationary; where weights are, a partial sum takes d cycles per row."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "systolic.systolic_linear"
     partial_sums: ClassVar[bool] = True
 
+    @model_validator(mode="after")
+    def _integers_have_no_depth(self) -> SystolicArray:
+        for name in ("multiply_depth", "add_depth") if self.operands == "int8" else ():
+            default, given = type(self).model_fields[name].default, getattr(self, name)
+            if given != default:
+                raise ValueError(f"{name} is for floating-point operands; wanted it left out with int8, got {given}")
+        return self
+
     @property
     def format(self) -> Format:
         return FORMATS[self.operands]
+
+    @property
+    def _pe(self) -> Any:
+        """The kind of PE; see `accel.systolic_array.pe`."""
+        from accel.systolic_array import pe
+
+        stationary = self.dataflow == "output_stationary"
+        if self.operands == "int8":
+            return pe.INT8_ACCUMULATOR if stationary else pe.INT8_MULTIPLY_ADD
+        make = pe.float_accumulator if stationary else pe.float_multiply_add
+        return make(self.format, self.multiply_depth, self.add_depth)
 
     def check(self, op: Op) -> None:
         super().check(op)
@@ -79,29 +103,29 @@ class SystolicArray(RtlUnit):
         return {"m": streams, "n": self.columns, "k": self.rows}
 
     def tile_cost(self, tile: Op) -> Cost:
-        accumulate = int(tile.accumulate)
-        m, n, k = tile.m, tile.n, tile.k
+        accumulate = 1 * tile.accumulate
+        rows, columns, m, n, k = self.rows, self.columns, tile.m, tile.n, tile.k
+        multiply, add = (0, 1) if self.operands == "int8" else (self.multiply_depth, max(self.add_depth, 1))
         if self.dataflow == "output_stationary":
-            size = (self.rows, m, n, k)
+            delay = 0 if self.operands == "int8" else self.multiply_depth + self.add_depth
+            flow: dict[str, Any] = {"delay": delay, "spacing": add, "accumulate": accumulate}
             return Cost(
-                latency=timing.segment_latency(*size, accumulate=accumulate),
-                interval=timing.segment_interval(*size, accumulate=accumulate),
-                events=timing.segment_events(*size, accumulate=accumulate),
+                latency=timing.segment_latency(rows, m, n, k, **flow),
+                interval=timing.segment_interval(rows, m, n, k, **flow),
+                events=timing.segment_events(rows, m, n, k, accumulate=accumulate),
             )
         return Cost(
-            latency=timing.tile_latency(self.rows, self.columns, m, k),
-            interval=timing.tile_interval(m, k),
-            events=timing.tile_events(self.rows, self.columns, m, n, k, accumulate=accumulate),
+            latency=timing.tile_latency(rows, columns, m, k, multiply_depth=multiply, hop=add),
+            interval=timing.tile_interval(m, k, hop=add),
+            events=timing.tile_events(rows, columns, m, n, k, multiply_depth=multiply, hop=add, accumulate=accumulate),
         )
 
     def component(self) -> wiring.Component:
-        from accel.systolic_array import pe
         from accel.systolic_array.output_stationary import OutputStationary
         from accel.systolic_array.weight_stationary import WeightStationary
 
-        if self.dataflow == "output_stationary":
-            return OutputStationary(self.rows, self.columns, pe.INT8_ACCUMULATOR)
-        return WeightStationary(self.rows, self.columns, pe.INT8_MULTIPLY_ADD)
+        array = OutputStationary if self.dataflow == "output_stationary" else WeightStationary
+        return array(self.rows, self.columns, self._pe)
 
     def encode_config(self, tile: Op, n: int) -> int:
         if n > 1 << timing.RUN_BITS:
@@ -153,15 +177,28 @@ class SystolicArray(RtlUnit):
         yield cls(rows=7, columns=2, **weight), linear(5, 3, 20)
         yield cls(), linear(9, 12, 17)
         yield cls(**weight), linear(9, 12, 17)
+        yield cls(rows=2, columns=3, operands="fp16", **output), linear(3, 4, 9, "fp16")
+        yield cls(rows=3, columns=2, operands="fp16", **weight), linear(4, 3, 7, "fp16")
+        shallow = {"operands": "bf16", "multiply_depth": 0, "add_depth": 1}
+        yield cls(rows=2, columns=2, **shallow, **output), linear(3, 2, 6, "bf16")
+        yield cls(rows=2, columns=2, **shallow, **weight), linear(3, 2, 6, "bf16")
+        deep = {"multiply_depth": 3, "add_depth": 4}
+        yield cls(rows=3, columns=2, operands="bf16", **deep, **output), linear(4, 3, 5, "bf16", accumulate=True)
+        yield cls(rows=4, columns=2, operands="fp16", **deep, **weight), linear(5, 3, 11, "fp16")
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
         def log_uniform(most: int) -> int:
             return int((most + 1) ** rng.random())
 
-        rows, columns = (max(log_uniform(32), 2) for _ in range(2))
         dataflow = str(rng.choice(["output_stationary", "weight_stationary"]))
-        unit = cls(rows=rows, columns=columns, dataflow=dataflow)
+        operands = str(rng.choice(["int8", "fp16", "bf16"]))
+        rows = max(log_uniform(32), 2)
+        columns = max(log_uniform(min(32, (96 if operands == "int8" else 24) // rows)), 2)  # so that it simulates in seconds
+        if rng.random() < 0.5:
+            rows, columns = columns, rows
+        depths = {} if operands == "int8" else {"multiply_depth": int(rng.integers(4)), "add_depth": int(rng.integers(5))}
+        unit = cls(rows=rows, columns=columns, dataflow=dataflow, operands=operands, **depths)
         streams = log_uniform(64)
         m, k = (log_uniform(3 * rows), streams) if dataflow == "output_stationary" else (streams, log_uniform(3 * rows))
         op = Linear(m=m, n=log_uniform(3 * columns), k=k, weights=unit.format, activations=unit.format)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from accel.base import fp
+from workloads.formats import FORMATS, Format
+
+FP32 = FORMATS["fp32"]
 SUM_BITS = 32  # INT32 or FP32
 
 
@@ -103,3 +107,87 @@ class IntegerMultiplyAdd(wiring.Component):
 
 
 INT8_MULTIPLY_ADD = PassingPe(IntegerMultiplyAdd, operand_bits=8)
+
+
+def float_accumulator(fmt: Format, multiply_depth: int, add_depth: int) -> Pe:
+    """FP16 or BF16 products added to an FP32 accumulator, each rounded.
+
+    A sum needs the one before it, so that steps are ``add_depth`` cycles apart.
+    """
+
+    def make(kind: Pe) -> wiring.Component:
+        return _FloatAccumulator(kind, fmt, multiply_depth, add_depth)
+
+    return Pe(make, fmt.bits, fmt.bits, delay=multiply_depth + add_depth, spacing=max(add_depth, 1))
+
+
+class _FloatAccumulator(wiring.Component):
+    def __init__(self, kind: Pe, fmt: Format, multiply_depth: int, add_depth: int):
+        self.multiply, self.add = fp.Multiply(fmt, fmt, FP32, depth=multiply_depth), fp.Add(FP32, depth=add_depth)
+        super().__init__(kind.ports())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.multiply, m.submodules.add = multiply, add = self.multiply, self.add
+        adds, first = (
+            _delayed(m, s, multiply.depth, self.advance, name) for s, name in ((self.step, "step"), (self.first, "first"))
+        )
+        summed = _delayed(m, adds, add.depth, self.advance, "summed")
+        total = Signal(SUM_BITS, reset_less=True)
+        with m.If(summed & self.advance):
+            m.d.sync += total.eq(add.result)
+        m.d.comb += [
+            multiply.enable.eq(self.advance),
+            multiply.a.eq(self.activation),
+            multiply.b.eq(self.weight),
+            add.enable.eq(self.advance),
+            add.a.eq(Mux(first, self.start, Mux(summed, add.result, total) if add.depth else total)),
+            add.b.eq(multiply.result),
+            self.result.eq(add.result),
+        ]
+        return m
+
+
+def float_multiply_add(fmt: Format, multiply_depth: int, add_depth: int) -> PassingPe:
+    """FP16 or BF16 products added to a passing FP32 partial sum, each rounded."""
+
+    def make(kind: PassingPe) -> wiring.Component:
+        return _FloatMultiplyAdd(kind, fmt, add_depth)
+
+    return PassingPe(make, fmt.bits, multiply_depth, max(add_depth, 1))
+
+
+class _FloatMultiplyAdd(wiring.Component):
+    def __init__(self, kind: PassingPe, fmt: Format, add_depth: int):
+        self.multiply, self.add = fp.Multiply(fmt, fmt, FP32, depth=kind.multiply_depth), fp.Add(FP32, depth=add_depth)
+        super().__init__(kind.ports())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.multiply, m.submodules.add = multiply, add = self.multiply, self.add
+        nothing = Const(FP32.fields.sign, SUM_BITS)  # x + (-0) is x, whatever the sign of a zero x
+        m.d.comb += [
+            multiply.enable.eq(self.advance),
+            multiply.a.eq(self.activation),
+            multiply.b.eq(self.weight),
+            add.enable.eq(self.advance),
+            add.a.eq(self.partial),
+            add.b.eq(Mux(self.used, multiply.result, nothing)),
+            self.sum.eq(add.result),
+        ]
+        if add.depth == 0:
+            total = Signal(SUM_BITS, reset_less=True)
+            with m.If(_delayed(m, self.step, multiply.depth, self.advance, "step") & self.advance):
+                m.d.sync += total.eq(add.result)
+            m.d.comb += self.sum.eq(total)
+        return m
+
+
+def _delayed(m, bit, depth: int, advance, name: str):
+    """``bit`` after ``depth`` enabled cycles."""
+    for stage in range(depth):
+        later = Signal(name=f"{name}_{stage}")
+        with m.If(advance):
+            m.d.sync += later.eq(bit)
+        bit = later
+    return bit

@@ -401,7 +401,9 @@ def gated(unit, event):
 def every_event():
     for package in PACKAGES:
         for kind, cls in discover(package, RtlUnit).items():
-            unit, op = min(cls.examples(), key=lambda example: np.prod([v for v in vars(example[0]).values() if type(v) is int]))
+            unit, op = min(
+                cls.examples(), key=lambda example: np.prod([v for v in vars(example[0]).values() if type(v) is int and v])
+            )
             for event in unit.tile_cost(op).events:
                 yield pytest.param(unit, op, event, id=f"{kind}-{event}")
 
