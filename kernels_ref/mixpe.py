@@ -42,7 +42,7 @@ def mixpe_linear(op: Linear, activations: np.ndarray, codes: np.ndarray, scale: 
         sums = fixed[:, part].sum(axis=1)
         difference = products - offset[:, g] * sums[:, None]
         rounded = decode(encode(difference * place, FP32), FP32)
-        rounded = np.where(finite[:, part].all(axis=1)[:, None], rounded, np.nan)
+        rounded = np.where(finite[:, part].all(axis=1, keepdims=True), rounded, np.nan)
         total = _multiply_add(rounded, scales[:, g], total)
     return encode(total, FP32)
 
@@ -77,7 +77,7 @@ def _values(op: Linear, activations: np.ndarray) -> np.ndarray:
 def _fixed_point(op: Linear, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Activations as integers, FP16 in units of 2^-24, with 0 for what is not finite; and which are finite."""
     values = _values(op, activations)
-    finite = np.isfinite(values)
+    finite = np.asarray(np.isfinite(values))
     scaled = np.ldexp(np.where(finite, values, 0.0), POINT if op.activations == FP16 else 0)
     return scaled.astype(np.int64), finite
 
