@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +14,9 @@ from accel.base.clock import bytes_to_ps, cycles_to_ps
 from accel.base.cost import Cost
 from accel.base.mapping import ceil_div
 from accel.base.unit import RtlUnit
-from sim.energy import ledger, stage_work
+from accel.systolic_array import SystolicArray
+from sim.base import Tally
+from sim.energy import Work, ledger, stage_work, tally_work
 from sim.errors import BadInput
 from sim.lowering import Stage, lower
 from sim.peaks import peak_ops
@@ -155,11 +158,58 @@ def test_a_fixed_mapping_is_kept():
     assert timing.mapping == "fixed 128x512x32"
 
 
-def test_prices_of_an_array_equal_those_of_ints():
-    price = StepPricer(DEVICE, MODEL, Precision())
-    tokens = np.array([1, 2, 15, 16, 17, 100, 999, 5000])
-    assert price.fixed_ps(tokens).tolist() == [price.fixed_ps(int(t)) for t in tokens]
-    assert price.companion_ps(tokens).tolist() == [price.companion_ps(int(t)) for t in tokens]
+ARRAYS = {
+    "stationary": (Stationary, "fp16"),
+    "output stationary": (partial(SystolicArray, rows=16, columns=32), "int8"),
+    "weight stationary": (partial(SystolicArray, rows=32, columns=16, dataflow="weight_stationary", operands="fp16"), "fp16"),
+}
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@given(tokens=st.integers(1, 5000))
+@settings(max_examples=10)
+def test_prices_of_an_array_equal_those_of_ints(array, tokens):
+    make, number = ARRAYS[array]
+    price = StepPricer(device(make), MODEL, Precision(weights=number, activations=number, lm_head=number))
+    around = np.array([1, tokens, tokens + 1, 2 * tokens])
+    assert price.fixed_ps(around).tolist() == [price.fixed_ps(int(t)) for t in around]
+    assert price.companion_ps(around).tolist() == [price.companion_ps(int(t)) for t in around]
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@given(steps=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60), st.integers(1, 500)), min_size=1, max_size=4))
+@settings(max_examples=10)
+def test_a_step_is_the_sum_of_its_stages_and_a_tally_counts_what_they_do(array, steps):
+    make, number = ARRAYS[array]
+    price = StepPricer(device(make), MODEL, Precision(weights=number, activations=number, lm_head=number))
+    tally, apart = Tally(), Work()
+    for chunk, decodes, mean in steps:
+        chunks = [(chunk, 7)] if chunk else []
+        if not chunk + decodes:
+            continue
+        tally.linear[chunk + decodes] += 1
+        tally.head[decodes + len(chunks)] += 1
+        tally.add_chunks(chunks)
+        if decodes:
+            tally.add_decodes(decodes, decodes * mean, 1)
+        stages = price.step(prefill=chunks, decodes=decodes, context=decodes * mean)
+        for priced in stages:
+            apart.add(stage_work(priced.stage, price.device), priced.times)
+        total = price.device.host_overhead + sum(s.times * s.timing.ps for s in stages)
+        assert price.step_ps(chunk + decodes, decodes + len(chunks), chunks, decodes, decodes * mean) == total
+    assert dict(tally_work(price, tally).events) == dict(apart.events)
+
+
+def test_a_converted_result_leaves_in_the_format_that_the_op_asks():
+    make, _ = ARRAYS["weight stationary"]
+    (stage,) = lower([linear(7, 40, 80)], device(make))
+    assert [(op.function, unit) for op, unit in stage.fused] == [("convert", "lanes")]
+    assert stage_work(stage, device(make)).events["hbm", "write_byte"] == 2 * 7 * 40
+    apart = device(make)
+    apart = apart.model_copy(update={"placement": apart.placement.model_copy(update={"fuse": ()})})
+    array, convert = lower([linear(7, 40, 80)], apart)
+    assert stage_work(array, apart).events["hbm", "write_byte"] == 4 * 7 * 40
+    assert (convert.op.read_bytes, convert.op.write_bytes) == (4 * 7 * 40, 2 * 7 * 40)
 
 
 def test_point_wise_rows_are_dealt_over_all_copies():
