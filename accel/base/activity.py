@@ -125,11 +125,11 @@ class _Player:
         return recording
 
     def _drive(self, ctx: Any, offered: dict[str, bool], taken: dict[str, int], stalled: dict[str, bool]) -> dict[str, int]:
-        """Set the input ports for this cycle; a word once offered stays until it is taken."""
+        """Set the input ports for this cycle; a word once offered stays until the next one, as in a producer's register."""
         inputs: dict[str, int] = {}
         for name, words in self.words.items():
             offered[name] = offered[name] or (taken[name] < len(words) and not stalled[name])
-            word = words[taken[name]] if offered[name] else 0
+            word = words[taken[name] - (not offered[name])] if offered[name] or taken[name] else 0
             ctx.set(self.payloads[name], word)
             ctx.set(self.streams[name].valid, offered[name])
             inputs |= {f"{name}__payload": word, f"{name}__valid": int(offered[name])}

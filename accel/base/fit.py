@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
+DEPENDENT = 1e-8
+"""The difference below which two vectors of unit length are the same: counts are exact, only sums of them are rounded."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Fit:
 
     joules: dict[str, float]
     carrier: dict[str, str]
-    """Events that are always proportional to another one, by the event that carries their joules."""
+    """Events that are always proportional to another one, or a sum of others: by those that carry their joules ("a + b")."""
     condition: float
     residual: float
     held_out: float
@@ -36,14 +38,8 @@ def fit(counts: Sequence[Mapping[str, int]], joules: Sequence[float], *, held_ou
     """
     names = list(dict.fromkeys(name for row in counts for name in row))
     table = {name: [row.get(name, 0) for row in counts] for name in names}
-    carrier: dict[str, str] = {}
-    kept: list[str] = []
-    for name in names:
-        twin = next((other for other in kept if proportional(table[other], table[name])), None)
-        if twin is None:
-            kept.append(name)
-        else:
-            carrier[name] = twin
+    carrier = carriers(table)
+    kept = [name for name in names if name not in carrier]
     weights = 1 / np.asarray(joules, dtype=float)
     matrix = np.array([table[name] for name in kept], dtype=float).T * weights[:, None]
     fitted = len(counts) - held_out
@@ -66,11 +62,36 @@ def fit(counts: Sequence[Mapping[str, int]], joules: Sequence[float], *, held_ou
     return Fit({name: found[name] for name in names}, carrier, condition, _rms(error[:fitted]), _rms(error[fitted:]), fitted)
 
 
-def proportional(first: Sequence[int], second: Sequence[int]) -> bool:
-    """True where the two columns of counts have one ratio in every row, and the same zeros."""
-    if any((a == 0) != (b == 0) for a, b in zip(first, second, strict=True)):
-        return False
-    return len({Fraction(a, b) for a, b in zip(first, second, strict=True) if b}) <= 1
+def carriers(table: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """The events whose counts follow from those of others in every workload, as a sum c_1 a + c_2 b + ..., by these others.
+
+    ``table`` has a column per event. Where an equation between events can be read in several ways, an event is chosen that is a
+    sum with positive factors, so that no other event's joules need be negative to carry its own.
+    """
+    columns = {name: np.asarray(counts, dtype=float) for name, counts in table.items()}
+    columns = {name: column / (np.linalg.norm(column) or 1.0) for name, column in columns.items()}
+    kept: list[str] = []
+    found: dict[str, str] = {}
+    for name in table:
+        factors = dict(zip(kept, _factors([columns[k] for k in kept], columns[name]), strict=False))
+        if not factors:
+            kept.append(name)
+            continue
+        equation = {name: -1.0} | {k: f for k, f in factors.items() if abs(f) > DEPENDENT}
+        alone = [n for n, f in equation.items() if sum((g > 0) == (f > 0) for g in equation.values()) == 1]
+        gone = name if name in alone or not alone else alone[0]
+        found[gone] = " + ".join(n for n in table if n in equation and n != gone)
+        kept = [n for n in (*kept, name) if n != gone]
+    return found
+
+
+def _factors(columns: Sequence[np.ndarray], wanted: np.ndarray) -> Sequence[float]:
+    """Factors whose sum of ``columns`` is ``wanted``; none where there are none."""
+    if not columns or not wanted.any():
+        return ()
+    matrix = np.array(columns).T
+    factors = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
+    return factors.tolist() if np.linalg.norm(matrix @ factors - wanted) < DEPENDENT else ()
 
 
 def _rms(errors: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -112,7 +113,6 @@ class Netlist:
         bits = [b for _, port in self.ports.values() for b in port] + [b for i in self.instances for b in i.nets.values()]
         self.nets = 1 + max((b for b in bits if isinstance(b, int)), default=0)
         self._inputs = [b for n, (d, port) in self.ports.items() if d == "input" and n != clock for b in port]
-        self._evaluate = self._compile()
 
     @property
     def area(self) -> float:
@@ -127,7 +127,8 @@ class Netlist:
     def _variable(net: Any) -> str:
         return f"n{net}" if isinstance(net, int) else {"0": "0", "1": "(-1)"}.get(net, "0")
 
-    def _compile(self):
+    @cached_property
+    def _evaluate(self):
         """The combinational logic as one generated function: (flip-flop values, input bits) -> value of every net."""
         defined: dict[int, tuple[int, ...]] = {}
         lines: dict[int, str] = {}

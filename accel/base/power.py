@@ -12,6 +12,7 @@ every output from its inputs as if these were independent, and it lets gated clo
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from collections.abc import Mapping
@@ -88,7 +89,7 @@ def analyse(synthesis: Synthesis, files: LibertyFiles, *, period_ps: int) -> Pow
     version = opensta_version()
     if version is None:
         raise ToolError(f"OpenSTA is not installed (wanted the command {COMMAND!r}; Debian and Ubuntu: apt-get install opensta)")
-    netlist = synthesis.netlist
+    netlist = _whole(synthesis)
     texts = _used(files, {i.cell.name for i in netlist.instances} | {files.driver().name})
     scales = _scales(files, period_ps)
     seconds = period_ps * 1e-12
@@ -96,9 +97,8 @@ def analyse(synthesis: Synthesis, files: LibertyFiles, *, period_ps: int) -> Pow
     for kind in get_args(PowerPins):
         checks, report = _report(files, texts, netlist, kind, period_ps)
         joules[kind] = [seconds * report[n][0] / scales[kind, i.is_clocked] for n, i in enumerate(netlist.instances)]
-    slack = re.search(r"(-?[\d.]+)\s+slack", checks)
+    shortest, critical = _path(checks, netlist, period_ps)
     switching = [seconds * row[1] / max(i.driven, 1) for row, i in zip(report, netlist.instances, strict=True)]
-    ends = re.findall(r"^(?:Startpoint|Endpoint): (\S+)", checks, re.M)
     return Power(
         netlist,
         tuple(
@@ -109,10 +109,37 @@ def analyse(synthesis: Synthesis, files: LibertyFiles, *, period_ps: int) -> Pow
         tuple(joules["data"]),
         _root_capacitance(netlist) * files.library.farads * files.library.volts**2,
         sum(row[2] for row in report),
-        period_ps - float(slack[1]) if slack else None,
-        " to ".join(_port_or_cell(netlist, name) for name in ends),
+        shortest,
+        critical,
         f"OpenSTA {version}",
     )
+
+
+def static(synthesis: Synthesis, files: LibertyFiles, *, period_ps: int) -> tuple[float, float | None, str]:
+    """Leakage in W, and where there is one netlist the shortest period in ps and its path: of designs too large for `analyse`."""
+    kinds = sorted(synthesis.kinds)
+    pins = itertools.count(2)
+    cells = {kind: {"type": kind, "connections": {pin: [next(pins)] for pin in files.library.cells[kind].pins}} for kind in kinds}
+    one_of_each = Netlist({"modules": {"top": {"ports": {}, "cells": cells}}}, "top", files.library)
+    _, rows = _report(files, _used(files, {*kinds, files.driver().name}), one_of_each, "output", period_ps)
+    leakage = sum(synthesis.kinds[kind] * row[2] for kind, row in zip(kinds, rows, strict=True))
+    if synthesis.netlist is None:
+        return leakage, None, ""
+    checks, _ = _run(files, _used(files, {*kinds, files.driver().name}), synthesis.netlist, "output", period_ps, power=False)
+    return leakage, *_path(checks, synthesis.netlist, period_ps)
+
+
+def _whole(synthesis: Synthesis) -> Netlist:
+    if synthesis.netlist is None:
+        raise ValueError(f"a design of {synthesis.cells} cells is too large to be handled cell by cell")
+    return synthesis.netlist
+
+
+def _path(checks: str, netlist: Netlist, period_ps: int) -> tuple[float | None, str]:
+    """The shortest period, and the ends of the path that asks for it."""
+    slack = re.search(r"(-?[\d.]+)\s+slack", checks)
+    ends = re.findall(r"^(?:Startpoint|Endpoint): (\S+)", checks, re.M)
+    return period_ps - float(slack[1]) if slack else None, " to ".join(_port_or_cell(netlist, name) for name in ends)
 
 
 def _used(files: LibertyFiles, cells: set[str]) -> dict[str, str]:
@@ -121,16 +148,33 @@ def _used(files: LibertyFiles, cells: set[str]) -> dict[str, str]:
     return {name: only_cells(files.texts[name], found) for name, found in wanted.items() if found}
 
 
-def _report(files, texts: Mapping[str, str], netlist: Netlist, kind: PowerPins, period_ps: int, *, unit: bool = False):
-    """OpenSTA's timing report, and each instance's power in W with every pin toggling once per cycle."""
+def _run(
+    files: LibertyFiles,
+    texts: Mapping[str, str],
+    netlist: Netlist,
+    kind: PowerPins,
+    period_ps: int,
+    *,
+    unit: bool = False,
+    power: bool = True,
+) -> tuple[str, str]:
+    """OpenSTA's reports of timing and of power."""
     with working_folder() as folder:
         names = [f"library_{n}.lib" for n in range(len(texts))]
         for name, text in zip(names, texts.values(), strict=True):
             (folder / name).write_text(power_view(text, kind, unit=unit))
         (folder / "netlist.v").write_text(verilog(netlist))
-        (folder / "script.tcl").write_text(_script(files, names, netlist, period_ps))
+        (folder / "script.tcl").write_text(_script(files, names, netlist, period_ps, power))
         output = run_tool("OpenSTA", [COMMAND, "-no_init", "-no_splash", "-exit", "script.tcl"], folder)
     checks, _, report = output.partition("@power")
+    return checks, report
+
+
+def _report(
+    files: LibertyFiles, texts: Mapping[str, str], netlist: Netlist, kind: PowerPins, period_ps: int, *, unit: bool = False
+) -> tuple[str, list[Row]]:
+    """OpenSTA's timing report, and each instance's power in W with every pin toggling once per cycle."""
+    checks, report = _run(files, texts, netlist, kind, period_ps, unit=unit)
     rows = dict(_instances(report))
     missing = [f"u{n}" for n in range(len(netlist.instances)) if f"u{n}" not in rows]
     if missing:
@@ -210,7 +254,7 @@ def _root_capacitance(netlist: Netlist) -> float:
     return sum(float(i.cell.pins[p].get("capacitance", 0)) for i, p in pins)
 
 
-def _script(files: LibertyFiles, libraries: list[str], netlist: Netlist, period_ps: int) -> str:
+def _script(files: LibertyFiles, libraries: list[str], netlist: Netlist, period_ps: int, power: bool) -> str:
     flat = [(d, bit) for d, bits in netlist.ports.values() for bit in bits]
     ports = " ".join(f"p{n}" for n, (d, bit) in enumerate(flat) if d == "input" and bit != netlist.clock)
     clock = next((f"[get_ports p{n}]" for n, (_, bit) in enumerate(flat) if bit == netlist.clock), "")
@@ -226,12 +270,13 @@ def _script(files: LibertyFiles, libraries: list[str], netlist: Netlist, period_
     if ports:
         lines.append(f"set_input_delay 0 -clock clk [get_ports {{{ports}}}]")
         lines.append(f"set_driving_cell -lib_cell {files.driver().name} [get_ports {{{ports}}}]")
-    lines += [
-        "report_checks -path_delay max -digits 3",
-        "set_power_activity -global -activity 1 -duty 0.5",
-        "puts @power",
-        "report_power -digits 10 -instances [get_cells *]",
-    ]
+    lines.append("report_checks -path_delay max -digits 3")
+    if power:
+        lines += [
+            "set_power_activity -global -activity 1 -duty 0.5",
+            "puts @power",
+            "report_power -digits 10 -instances [get_cells *]",
+        ]
     return "\n".join([*lines, ""])
 
 

@@ -3,6 +3,9 @@
 The ``events`` port is taken off first, so that nobody pays for the counting. Registers with an enable get integrated clock gates
 where the library has them (one per `GATED_FLIPFLOPS` flip-flops), the rest is mapped by ABC with buffering and sizing against the
 clock period, because an unbuffered high-fanout net spoils the clock. There is no layout: no wires and no clock tree.
+
+A module of which there are several (`accel.base.hierarchy`) is mapped once, within its own boundary, and the whole is composed of
+its copies (`accel.base.compose`); everything else is flattened into what contains it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from accel.base.compose import Part, buffer_boundaries, flatten, kinds, parts
+from accel.base.hierarchy import deduplicate
 from accel.base.liberty import Cell, LibertyError, Library, read_liberty, read_text
 from accel.base.netlist import Netlist, share_gates
 from accel.base.rtl import ToolError
@@ -44,24 +49,33 @@ stime -p
 """
 """ABC's recipe: rebuild the logic for depth (the default keeps carry and compare chains), map, buffer, size."""
 TOP = "top"
+MOST_CELLS = 400_000
+"""Cells of a composed netlist that are handled one by one; of a larger one there is only the area of its parts."""
 
 
 @dataclass(frozen=True)
 class Synthesis:
-    """A mapped netlist, and the tool that made it."""
+    """A mapped design: its parts, the tool that made it, and the whole as one netlist unless it is too large."""
 
-    netlist: Netlist
+    netlist: Netlist | None
     library: Library
     tool: str
+    parts: tuple[Part, ...] = ()
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """How many there are of each library cell."""
+
+    @property
+    def cells(self) -> int:
+        return sum(p.count * p.cells for p in self.parts)
 
     @property
     def area_um2(self) -> float:
-        return self.netlist.area
+        return sum(p.count * p.area_um2 for p in self.parts)
 
     @property
     def sequential_um2(self) -> float:
         """Area of flip-flops and clock gates."""
-        return sum(i.cell.area for i in [*self.netlist.flipflops, *self.netlist.gates])
+        return sum(p.count * p.sequential_um2 for p in self.parts)
 
 
 @contextmanager
@@ -165,25 +179,33 @@ def _plain_flipflop(cell: Cell) -> bool:
     return cell.is_flipflop and not cell.scan and len(inputs) == 2 and clock in inputs
 
 
-def synthesize(rtlil: str, files: LibertyFiles, *, period_ps: int) -> Synthesis:
+def synthesize(rtlil: str, files: LibertyFiles, *, period_ps: int, flat: bool = False) -> Synthesis:
     """Map the module ``top`` of ``rtlil`` onto the library for a clock of ``period_ps``; an ``events`` port is dropped.
 
-    Raises ToolError where Yosys fails, and LibertyError where the library lacks what the netlist needs.
+    With ``flat`` the boundaries of repeated modules are dissolved too. Raises ToolError where Yosys fails, and LibertyError where
+    the library lacks what the netlist needs.
     """
     has_events = re.search(r"wire .*\\events$", rtlil, re.M) is not None
+    design = deduplicate(rtlil, TOP)
+    kept = () if flat else design.repeated()
     with working_folder() as folder:
-        (folder / "design.il").write_text(rtlil)
+        (folder / "design.il").write_text(design.text)
         libraries = files.write(folder)
         (folder / "boundary.constr").write_text(
             f"set_driving_cell {files.driver().name}\nset_load {files.load_ff():.4f} [all_outputs]\n"
         )
         (folder / "enables.v").write_text(_enables())
         (folder / "map.abc").write_text(MAP.format(period=period_ps))
-        (folder / "script.ys").write_text(_script(has_events, files, libraries))
+        (folder / "script.ys").write_text(_script(has_events, kept, files, libraries))
         run_tool("Yosys", [*_yosys(), "-q", "-l", "yosys.log", "-s", "script.ys"], folder, log="yosys.log")
-        design = json.loads((folder / "mapped.json").read_text())
-    share_gates(design, TOP, files.library, GATED_FLIPFLOPS)
-    return Synthesis(Netlist(design, TOP, files.library), files.library, design["creator"].partition(" (")[0])
+        mapped = json.loads((folder / "mapped.json").read_text())
+    for module in mapped["modules"]:
+        share_gates(mapped, module, files.library, GATED_FLIPFLOPS)
+    buffer_boundaries(mapped, files.driver())
+    found = parts(mapped, TOP, files.library)
+    large = sum(p.count * p.cells for p in found) > MOST_CELLS
+    netlist = None if large else Netlist(flatten(mapped, TOP), TOP, files.library)
+    return Synthesis(netlist, files.library, mapped["creator"].partition(" (")[0], found, kinds(mapped, TOP))
 
 
 def _yosys() -> list[str]:
@@ -210,7 +232,7 @@ def _enables() -> str:
     return "".join(modules)
 
 
-def _script(has_events: bool, files: LibertyFiles, libraries: list[str]) -> str:
+def _script(has_events: bool, kept: Sequence[str], files: LibertyFiles, libraries: list[str]) -> str:
     cells = files.library.cells.values()
     flipflop = files.flipflop().name
     avoided = " ".join(f"-dont_use {c.name}" for c in cells if (c.is_flipflop and c.name != flipflop) or c.latch)
@@ -219,7 +241,8 @@ def _script(has_events: bool, files: LibertyFiles, libraries: list[str]) -> str:
         "read_rtlil design.il",
         f"hierarchy -check -top {TOP}",
         f"delete -port {TOP}/w:events" if has_events else "",
-        f"synth -flatten -noabc -top {TOP}",
+        *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in kept),
+        f"synth -flatten -noabc -top {TOP}{' -hieropt' if kept else ''}",
         "setattr -unset init w:*",  # cells power up in any state; the reset sets what matters
         "techmap -map enables.v",
         "simplemap; opt_expr; opt_merge; opt_clean",

@@ -33,7 +33,8 @@ def main(
             raise BadInput(f"--liberty: {file}: no such file")
     with tools("characterize"), progress(None) as shown:
         from accel.base.activity import MappingError
-        from accel.base.characterize import characterize, write_entries
+        from accel.base.characterize import characterize
+        from accel.base.figures import write_entries
         from accel.base.liberty import LibertyError
 
         try:

@@ -236,10 +236,14 @@ def test_paths_with_spaces_and_semicolons_are_only_names(shared, tmp_path):
     assert done.area_um2 > 0
 
 
+BROKEN = "module \\top\n  cell \\missing \\c\n  end\nend\n"
+
+
 def test_broken_rtlil_is_one_line(asap7):
-    with pytest.raises(ToolError, match="Yosys failed") as caught:
-        synthesize("this is no RTLIL", asap7, period_ps=709)
-    assert "\n" not in str(caught.value)
+    for text, message in (("this is no RTLIL", "wanted RTLIL with a module 'top', got modules none"), (BROKEN, "Yosys failed")):
+        with pytest.raises(ToolError, match=message) as caught:
+            synthesize(text, asap7, period_ps=709)
+        assert "\n" not in str(caught.value)
 
 
 def test_libraries_of_different_corners_are_refused():

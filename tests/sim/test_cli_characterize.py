@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 
-from accel.base.characterize import Characterisation
+from accel.base.figures import Characterisation
 from accel.base.power import opensta_version
 from accel.base.tech import Tech
 
@@ -37,6 +37,7 @@ def test_a_file_that_is_no_technology_is_left_as_it_is(rtloom, folder, monkeypat
     figures = Characterisation(
         component="table_precompute", parameters={"rows": 1}, rtlil="00", area_um2=2.0, sequential_um2=1.0, cells=3,
         clock_mhz=None, critical="", leakage_w=None, fit=None, checked_cycles=0, seed=0, library="lib", tools="yosys", note="",
+        parts=(), composed_vs_flat="", how="", statistics="",
     )  # fmt: skip
     monkeypatch.setattr("accel.base.characterize.characterize", lambda *args, **options: figures)
     (folder / "a.lib").touch()

@@ -1,0 +1,102 @@
+"""Energies of an array too large to play, from smaller arrays of the same modules.
+
+The joules of an event grow with what the event drives: nothing (a product in one PE), the columns that a word runs along, or all
+cells (the clock). Over the workloads w of several arrays with the extents r and c,
+
+    E_w = sum_j events_wj (a_j + b_j r + c_j c + d_j r c),   all coefficients >= 0, relative errors least in square
+
+and an array that was not fitted is predicted: that is the error to expect beyond.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from accel.base.fit import Fit, carriers, non_negative_least_squares
+from accel.base.unit import RtlUnit
+
+SCALES = ("rows", "columns", "lanes")
+"""Parameters by which arrays are enlarged without a change of what they are made of."""
+SMALL = 4
+FITTED_SIZES, PREDICTED_SIZE = (2, 4, 8), 8
+WORST_PREDICTION = 0.25
+
+
+def extents(unit: RtlUnit) -> dict[str, int]:
+    """The parameters by which ``unit`` is scaled."""
+    return {name: value for name in SCALES if isinstance(value := getattr(unit, name, None), int)}
+
+
+def shrunk(unit: RtlUnit, size: int = SMALL) -> RtlUnit:
+    """``unit`` with no more than ``size`` rows, columns or lanes: as few as it accepts from there on."""
+    for most in range(size, max([size, *extents(unit).values()]) + 1):
+        try:
+            return _with(unit, {name: min(value, most) for name, value in extents(unit).items()})
+        except ValueError:
+            continue
+    return unit
+
+
+def _with(unit: RtlUnit, changed: Mapping[str, int]) -> RtlUnit:
+    return type(unit)(**dict(unit) | dict(changed))
+
+
+def array_sizes(unit: RtlUnit) -> tuple[list[RtlUnit], RtlUnit]:
+    """The small arrays to fit, and the larger one to predict. Raises ValueError where ``unit`` has no extent to change."""
+    names = list(extents(unit))
+    if not names:
+        raise ValueError(f"{unit.kind()} is too large to be played, and has none of the parameters {', '.join(SCALES)} to shrink")
+    low, middle, high = FITTED_SIZES
+    corners = [dict(zip(names, sizes, strict=True)) for sizes in itertools.product((low, high), repeat=len(names))]
+    fitted = [c for c in corners if set(c.values()) != {high} or len(names) == 1] + [dict.fromkeys(names, middle)]
+    target = dict.fromkeys(names, PREDICTED_SIZE if len(names) > 1 else 2 * PREDICTED_SIZE)
+    own = extents(unit)
+    units = [_with(unit, {n: min(v, own[n]) for n, v in sizes.items()}) for sizes in fitted]
+    return list(dict.fromkeys(units)), _with(unit, {n: min(v, own[n]) for n, v in target.items()})
+
+
+Rows = tuple[RtlUnit, Sequence[Mapping[str, int]], Sequence[float]]
+"""An array, and the event counts and joules of each of its workloads."""
+
+
+def extrapolate(unit: RtlUnit, fitted: Sequence[Rows], predicted: Rows) -> Fit:
+    """Joules per event of ``unit`` from the arrays ``fitted``; ``held_out`` is the error on the array ``predicted``.
+
+    Raises ValueError where that exceeds `WORST_PREDICTION`.
+    """
+    names = list(dict.fromkeys(name for _, counts, _ in fitted for row in counts for name in row))
+    carrier = carriers({name: [row.get(name, 0) for _, counts, _ in fitted for row in counts] for name in names})
+    kept = [name for name in names if name not in carrier]
+    matrix = np.concatenate([_columns(array, kept) for array in fitted])
+    scale = np.linalg.norm(matrix, axis=0)
+    used = scale > 0
+    solution = np.zeros(len(scale))
+    solution[used] = non_negative_least_squares(matrix[:, used] / scale[used], np.ones(len(matrix))) / scale[used]
+    residual, held_out = (float(np.sqrt(np.mean((m @ solution - 1) ** 2))) for m in (matrix, _columns(predicted, kept)))
+    if held_out > WORST_PREDICTION:
+        raise ValueError(
+            f"the joules of {unit.kind()} cannot be told from smaller arrays: of one with {extents(predicted[0])} they are "
+            f"predicted to {held_out:.0%}, wanted {WORST_PREDICTION:.0%}"
+        )
+    joules = (solution.reshape(len(kept), -1) @ _products(unit)).tolist()
+    found = dict(zip(kept, joules, strict=True)) | dict.fromkeys(carrier, 0.0)
+    condition = float(np.linalg.cond(matrix[:, used] / scale[used]))
+    return Fit({name: found[name] for name in names}, carrier, condition, residual, held_out, len(matrix))
+
+
+def _products(unit: RtlUnit) -> np.ndarray:
+    """1, and the products of every choice of extents."""
+    values = extents(unit).values()
+    choices = itertools.chain.from_iterable(itertools.combinations(values, n) for n in range(len(values) + 1))
+    return np.array([math.prod(c) for c in choices], dtype=float)
+
+
+def _columns(array: Rows, names: Sequence[str]) -> np.ndarray:
+    """One row per workload and one column per event and product of extents, as parts of the workload's joules."""
+    unit, counts, joules = array
+    table = np.array([[row.get(name, 0) for name in names] for row in counts], dtype=float) / np.asarray(joules)[:, None]
+    return (table[:, :, None] * _products(unit)).reshape(len(counts), -1)
