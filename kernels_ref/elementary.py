@@ -1,7 +1,7 @@
 """Exponential, reciprocal and reciprocal square root as the vector unit computes them, bit for bit, on float32.
 
-All three end in one step: a fraction f of 23 bits chooses one of 32 segments by its highest five bits, and its other 18 bits d run
-along the quadratic through the ends and the middle of the segment, in integers that count in 2^-23:
+All three end in one step: a fraction f of 23 bits chooses one of 32 segments by its highest five bits, and its other 18 bits d
+run along the quadratic through the ends and the middle of the segment, in integers that count in 2^-23:
 
     y = c0 + ((c1 + (c2 (d >> 6) >> 12)) d >> 18)        in [2^23, 2^24], a significand
 

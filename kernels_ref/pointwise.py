@@ -12,12 +12,12 @@ and each sum rounded on its own. Exponential, reciprocal and reciprocal square r
     quantize    scale = max |x| (1 / 127),  code = round(x (1 / scale)) in INT8
     dequantize  y = (x - zero sums) scale row_scale                   x and sums INT32, row_scale FP32
 
-A sum over a row takes the words of ``lanes`` elements in their order, each summed by a binary tree over neighbouring lanes; what a
-row lacks in its last word counts as zero. How far this is from the exact functions is in `kernels_ref.pointwise_ideal`.
+A sum over a row takes the words of ``lanes`` elements in their order, each summed by a binary tree over neighbouring lanes; what
+a row lacks in its last word counts as zero. How far this is from the exact functions is in `kernels_ref.pointwise_ideal`.
 
 Special values. softmax: an element of -infinity gives exactly 0, a row of nothing else NaN; +infinity gives NaN there and 0
-elsewhere. A NaN makes every result of its row NaN wherever a row is reduced, but codes, where a NaN counts as 0: its scale is NaN.
-A row of zeros is quantised with scale 0 to codes 0.
+elsewhere. A NaN makes every result of its row NaN wherever a row is reduced; but where codes are made its scale is NaN, and they
+are 0. A row of zeros is quantised with scale 0 to codes 0.
 """
 
 from __future__ import annotations
