@@ -105,19 +105,19 @@ class SystolicArray(RtlUnit):
     def tile_cost(self, tile: Op) -> Cost:
         accumulate = 1 * tile.accumulate
         rows, columns, m, n, k = self.rows, self.columns, tile.m, tile.n, tile.k
-        multiply, add = (0, 1) if self.operands == "int8" else (self.multiply_depth, max(self.add_depth, 1))
+        multiply, add = (timing.INTEGER_MULTIPLY_DEPTH, 0) if self.operands == "int8" else (self.multiply_depth, self.add_depth)
+        pace = max(add, 1)  # of additions that need the one before
         if self.dataflow == "output_stationary":
-            delay = 0 if self.operands == "int8" else self.multiply_depth + self.add_depth
-            flow: dict[str, Any] = {"delay": delay, "spacing": add, "accumulate": accumulate}
+            flow: dict[str, Any] = {"delay": multiply + add + timing.ACCUMULATOR_DEPTH, "spacing": pace, "accumulate": accumulate}
             return Cost(
                 latency=timing.segment_latency(rows, m, n, k, **flow),
                 interval=timing.segment_interval(rows, m, n, k, **flow),
                 events=timing.segment_events(rows, m, n, k, accumulate=accumulate),
             )
         return Cost(
-            latency=timing.tile_latency(rows, columns, m, k, multiply_depth=multiply, hop=add),
-            interval=timing.tile_interval(m, k, hop=add),
-            events=timing.tile_events(rows, columns, m, n, k, multiply_depth=multiply, hop=add, accumulate=accumulate),
+            latency=timing.tile_latency(rows, columns, m, k, multiply_depth=multiply, hop=pace),
+            interval=timing.tile_interval(m, k, hop=pace),
+            events=timing.tile_events(rows, columns, m, n, k, multiply_depth=multiply, hop=pace, accumulate=accumulate),
         )
 
     def component(self) -> wiring.Component:

@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from accel.base import fp
+from accel.systolic_array.timing import ACCUMULATOR_DEPTH, INTEGER_MULTIPLY_DEPTH
 from workloads.formats import FORMATS, Format
 
 FP32 = FORMATS["fp32"]
@@ -45,22 +46,26 @@ class Pe:
 
 
 class IntegerAccumulator(wiring.Component):
-    """INT8 x INT8 added to an INT32 accumulator, in one cycle; sums wrap."""
+    """INT8 x INT8, a register, and an INT32 accumulator; sums wrap."""
 
     def __init__(self, kind: Pe):
         super().__init__(kind.ports())
 
     def elaborate(self, platform):
         m = Module()
+        product = Signal(signed(2 * self.activation.shape().width), reset_less=True)
         total = Signal(signed(SUM_BITS), reset_less=True)
-        product = self.activation.as_signed() * self.weight.as_signed()
-        m.d.comb += self.result.eq(Mux(self.first, self.start.as_signed(), total) + product)
+        first = Signal()
+        adds = _delayed(m, self.step, INTEGER_MULTIPLY_DEPTH, self.advance, "step")
         with m.If(self.step & self.advance):
-            m.d.sync += total.eq(self.result)
+            m.d.sync += [product.eq(self.activation.as_signed() * self.weight.as_signed()), first.eq(self.first)]
+        with m.If(adds & self.advance):
+            m.d.sync += total.eq(Mux(first, self.start.as_signed(), total) + product)
+        m.d.comb += self.result.eq(total)
         return m
 
 
-INT8_ACCUMULATOR = Pe(IntegerAccumulator, activation_bits=8, weight_bits=8)
+INT8_ACCUMULATOR = Pe(IntegerAccumulator, activation_bits=8, weight_bits=8, delay=INTEGER_MULTIPLY_DEPTH + ACCUMULATOR_DEPTH)
 
 
 @dataclass(frozen=True)
@@ -91,22 +96,25 @@ class PassingPe:
 
 
 class IntegerMultiplyAdd(wiring.Component):
-    """INT8 x INT8 added to a passing INT32 partial sum, in one cycle; sums wrap."""
+    """INT8 x INT8, a register, and an adder to the passing INT32 partial sum; sums wrap."""
 
     def __init__(self, kind: PassingPe):
         super().__init__(kind.ports())
 
     def elaborate(self, platform):
         m = Module()
-        product = self.activation.as_signed() * self.weight.as_signed()
+        product = Signal(signed(2 * self.activation.shape().width), reset_less=True)
         total = Signal(SUM_BITS, reset_less=True)
-        with m.If(self.step & self.advance):
+        adds = _delayed(m, self.step, INTEGER_MULTIPLY_DEPTH, self.advance, "step")
+        with m.If(self.step & self.used & self.advance):
+            m.d.sync += product.eq(self.activation.as_signed() * self.weight.as_signed())
+        with m.If(adds & self.advance):
             m.d.sync += total.eq(self.partial.as_signed() + Mux(self.used, product, 0))
         m.d.comb += self.sum.eq(total)
         return m
 
 
-INT8_MULTIPLY_ADD = PassingPe(IntegerMultiplyAdd, operand_bits=8)
+INT8_MULTIPLY_ADD = PassingPe(IntegerMultiplyAdd, operand_bits=8, multiply_depth=INTEGER_MULTIPLY_DEPTH)
 
 
 def float_accumulator(fmt: Format, multiply_depth: int, add_depth: int) -> Pe:
@@ -118,7 +126,7 @@ def float_accumulator(fmt: Format, multiply_depth: int, add_depth: int) -> Pe:
     def make(kind: Pe) -> wiring.Component:
         return _FloatAccumulator(kind, fmt, multiply_depth, add_depth)
 
-    return Pe(make, fmt.bits, fmt.bits, delay=multiply_depth + add_depth, spacing=max(add_depth, 1))
+    return Pe(make, fmt.bits, fmt.bits, delay=multiply_depth + add_depth + ACCUMULATOR_DEPTH, spacing=max(add_depth, 1))
 
 
 class _FloatAccumulator(wiring.Component):
@@ -143,7 +151,7 @@ class _FloatAccumulator(wiring.Component):
             add.enable.eq(self.advance),
             add.a.eq(Mux(first, self.start, Mux(summed, add.result, total) if add.depth else total)),
             add.b.eq(multiply.result),
-            self.result.eq(add.result),
+            self.result.eq(total),
         ]
         return m
 

@@ -16,6 +16,10 @@ STEP_BITS = 20
 """Width of the counter of what streams through: k, or m where weights are stationary, is at most 2^20 in a tile."""
 RUN_BITS = 40
 """Width of the counter of segments in a run."""
+INTEGER_MULTIPLY_DEPTH = 1
+"""Registers between the multiplier and the adder of an INT8 PE."""
+ACCUMULATOR_DEPTH = 1
+"""The accumulator itself, from which a sum that is complete is copied: not from the adder, so that its path stays short."""
 
 
 def config_layout(rows: int, columns: int) -> data.StructLayout:
