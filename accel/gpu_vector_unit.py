@@ -28,6 +28,7 @@ OPERATIONS = {
     "gelu": 8,  # tanh form: cube, two products, sum, tanh, sum, two products
     "quantize": 3,  # product, round, clamp
     "dequantize": 2,  # difference, product
+    "convert": 1,
 }
 
 
