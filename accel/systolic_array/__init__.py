@@ -40,11 +40,11 @@ class SystolicArray(RtlUnit):
     dataflow: Literal["output_stationary", "weight_stationary"] = "output_stationary"
     operands: Literal["int8", "fp16", "bf16"] = "int8"
     """Format of activations and weights."""
-    multiply_depth: int = Field(default=2, ge=0, le=3)
-    """Registers in the multiplier of a floating-point PE; integer PEs have none."""
+    multiply_depth: int = Field(default=1, ge=0, le=3)
+    """Registers inside the multiplier of a floating-point PE, besides the one behind it."""
     add_depth: int = Field(default=0, ge=0, le=4)
-    """Registers in the adder of a floating-point PE: none or one let it add in every cycle, d of them in every d-th where outputs
-    are stationary; where weights are, a partial sum takes d cycles per row."""
+    """Registers inside the adder of a floating-point PE, besides the one behind it. With d of them a PE adds in every (d + 1)-th
+    cycle where outputs are stationary; where weights are, a partial sum takes d + 1 cycles per row."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "systolic.systolic_linear"
@@ -105,19 +105,20 @@ class SystolicArray(RtlUnit):
     def tile_cost(self, tile: Op) -> Cost:
         accumulate = 1 * tile.accumulate
         rows, columns, m, n, k = self.rows, self.columns, tile.m, tile.n, tile.k
-        multiply, add = (timing.INTEGER_MULTIPLY_DEPTH, 0) if self.operands == "int8" else (self.multiply_depth, self.add_depth)
-        pace = max(add, 1)  # of additions that need the one before
+        multiply, add = timing.INTEGER_MULTIPLY, timing.INTEGER_ADD
+        if self.operands != "int8":
+            multiply, add = self.multiply_depth + 1, self.add_depth + 1
         if self.dataflow == "output_stationary":
-            flow: dict[str, Any] = {"delay": multiply + add + timing.ACCUMULATOR_DEPTH, "spacing": pace, "accumulate": accumulate}
+            flow: dict[str, Any] = {"delay": multiply + add, "spacing": add, "accumulate": accumulate}
             return Cost(
                 latency=timing.segment_latency(rows, m, n, k, **flow),
                 interval=timing.segment_interval(rows, m, n, k, **flow),
                 events=timing.segment_events(rows, m, n, k, accumulate=accumulate),
             )
         return Cost(
-            latency=timing.tile_latency(rows, columns, m, k, multiply_depth=multiply, hop=pace),
-            interval=timing.tile_interval(m, k, hop=pace),
-            events=timing.tile_events(rows, columns, m, n, k, multiply_depth=multiply, hop=pace, accumulate=accumulate),
+            latency=timing.tile_latency(rows, columns, m, k, multiply_depth=multiply, hop=add),
+            interval=timing.tile_interval(m, k, hop=add),
+            events=timing.tile_events(rows, columns, m, n, k, multiply_depth=multiply, hop=add, accumulate=accumulate),
         )
 
     def component(self) -> wiring.Component:
@@ -179,7 +180,7 @@ class SystolicArray(RtlUnit):
         yield cls(**weight), linear(9, 12, 17)
         yield cls(rows=2, columns=3, operands="fp16", **output), linear(3, 4, 9, "fp16")
         yield cls(rows=3, columns=2, operands="fp16", **weight), linear(4, 3, 7, "fp16")
-        shallow = {"operands": "bf16", "multiply_depth": 0, "add_depth": 1}
+        shallow = {"operands": "bf16", "multiply_depth": 0, "add_depth": 0}
         yield cls(rows=2, columns=2, **shallow, **output), linear(3, 2, 6, "bf16")
         yield cls(rows=2, columns=2, **shallow, **weight), linear(3, 2, 6, "bf16")
         deep = {"multiply_depth": 3, "add_depth": 4}

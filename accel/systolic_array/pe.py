@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from accel.base import fp
-from accel.systolic_array.timing import ACCUMULATOR_DEPTH, INTEGER_MULTIPLY_DEPTH
+from accel.systolic_array.timing import INTEGER_ADD, INTEGER_MULTIPLY
 from workloads.formats import FORMATS, Format
 
 FP32 = FORMATS["fp32"]
@@ -21,8 +21,8 @@ SUM_BITS = 32  # INT32 or FP32
 class Pe:
     """A kind of accumulating PE: how to make one, and what the array must know of it.
 
-    ``delay``: cycles from a step's operands to their sum on ``result`` (0: combinational). ``spacing``: cycles from one step to
-    the next, at least. `accel.systolic_array.output_stationary` says what the ports of `ports` mean.
+    ``delay``: cycles from a step's operands to their sum on ``result``. ``spacing``: cycles from one step to the next, at least.
+    `accel.systolic_array.output_stationary` says what the ports of `ports` mean.
     """
 
     make: Callable[[Pe], wiring.Component]
@@ -56,7 +56,7 @@ class IntegerAccumulator(wiring.Component):
         product = Signal(signed(2 * self.activation.shape().width), reset_less=True)
         total = Signal(signed(SUM_BITS), reset_less=True)
         first = Signal()
-        adds = _delayed(m, self.step, INTEGER_MULTIPLY_DEPTH, self.advance, "step")
+        adds = _delayed(m, self.step, INTEGER_MULTIPLY, self.advance, "step")
         with m.If(self.step & self.advance):
             m.d.sync += [product.eq(self.activation.as_signed() * self.weight.as_signed()), first.eq(self.first)]
         with m.If(adds & self.advance):
@@ -65,7 +65,7 @@ class IntegerAccumulator(wiring.Component):
         return m
 
 
-INT8_ACCUMULATOR = Pe(IntegerAccumulator, activation_bits=8, weight_bits=8, delay=INTEGER_MULTIPLY_DEPTH + ACCUMULATOR_DEPTH)
+INT8_ACCUMULATOR = Pe(IntegerAccumulator, activation_bits=8, weight_bits=8, delay=INTEGER_MULTIPLY + INTEGER_ADD)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class PassingPe:
 
     make: Callable[[PassingPe], wiring.Component]
     operand_bits: int
-    multiply_depth: int = 0
-    hop: int = 1
+    multiply_depth: int
+    hop: int
 
     def ports(self) -> dict[str, wiring.Member]:
         """The members of its component's signature."""
@@ -105,7 +105,7 @@ class IntegerMultiplyAdd(wiring.Component):
         m = Module()
         product = Signal(signed(2 * self.activation.shape().width), reset_less=True)
         total = Signal(SUM_BITS, reset_less=True)
-        adds = _delayed(m, self.step, INTEGER_MULTIPLY_DEPTH, self.advance, "step")
+        adds = _delayed(m, self.step, INTEGER_MULTIPLY, self.advance, "step")
         with m.If(self.step & self.used & self.advance):
             m.d.sync += product.eq(self.activation.as_signed() * self.weight.as_signed())
         with m.If(adds & self.advance):
@@ -114,19 +114,20 @@ class IntegerMultiplyAdd(wiring.Component):
         return m
 
 
-INT8_MULTIPLY_ADD = PassingPe(IntegerMultiplyAdd, operand_bits=8, multiply_depth=INTEGER_MULTIPLY_DEPTH)
+INT8_MULTIPLY_ADD = PassingPe(IntegerMultiplyAdd, operand_bits=8, multiply_depth=INTEGER_MULTIPLY, hop=INTEGER_ADD)
 
 
 def float_accumulator(fmt: Format, multiply_depth: int, add_depth: int) -> Pe:
-    """FP16 or BF16 products added to an FP32 accumulator, each rounded.
+    """FP16 or BF16 products, a register, and an FP32 accumulator, each rounded.
 
-    A sum needs the one before it, so that steps are ``add_depth`` cycles apart.
+    A sum needs the one before it, so that steps are as many cycles apart as an addition takes.
     """
+    multiply, add = multiply_depth + 1, add_depth + 1
 
     def make(kind: Pe) -> wiring.Component:
         return _FloatAccumulator(kind, fmt, multiply_depth, add_depth)
 
-    return Pe(make, fmt.bits, fmt.bits, delay=multiply_depth + add_depth + ACCUMULATOR_DEPTH, spacing=max(add_depth, 1))
+    return Pe(make, fmt.bits, fmt.bits, delay=multiply + add, spacing=add)
 
 
 class _FloatAccumulator(wiring.Component):
@@ -136,59 +137,50 @@ class _FloatAccumulator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiply, m.submodules.add = multiply, add = self.multiply, self.add
-        adds, first = (
-            _delayed(m, s, multiply.depth, self.advance, name) for s, name in ((self.step, "step"), (self.first, "first"))
-        )
-        summed = _delayed(m, adds, add.depth, self.advance, "summed")
+        product, adds = _product(self, m)
+        first = _delayed(m, self.first, self.multiply.depth + 1, self.advance, "first")
         total = Signal(SUM_BITS, reset_less=True)
-        with m.If(summed & self.advance):
-            m.d.sync += total.eq(add.result)
-        m.d.comb += [
-            multiply.enable.eq(self.advance),
-            multiply.a.eq(self.activation),
-            multiply.b.eq(self.weight),
-            add.enable.eq(self.advance),
-            add.a.eq(Mux(first, self.start, Mux(summed, add.result, total) if add.depth else total)),
-            add.b.eq(multiply.result),
-            self.result.eq(total),
-        ]
+        m.d.comb += [self.add.a.eq(Mux(first, self.start, total)), self.add.b.eq(product), self.result.eq(total)]
+        with m.If(_delayed(m, adds, self.add.depth, self.advance, "summed") & self.advance):
+            m.d.sync += total.eq(self.add.result)
         return m
 
 
 def float_multiply_add(fmt: Format, multiply_depth: int, add_depth: int) -> PassingPe:
-    """FP16 or BF16 products added to a passing FP32 partial sum, each rounded."""
+    """FP16 or BF16 products, a register, and an FP32 adder to the passing partial sum, each rounded."""
 
     def make(kind: PassingPe) -> wiring.Component:
-        return _FloatMultiplyAdd(kind, fmt, add_depth)
+        return _FloatMultiplyAdd(kind, fmt, multiply_depth, add_depth)
 
-    return PassingPe(make, fmt.bits, multiply_depth, max(add_depth, 1))
+    return PassingPe(make, fmt.bits, multiply_depth=multiply_depth + 1, hop=add_depth + 1)
 
 
 class _FloatMultiplyAdd(wiring.Component):
-    def __init__(self, kind: PassingPe, fmt: Format, add_depth: int):
-        self.multiply, self.add = fp.Multiply(fmt, fmt, FP32, depth=kind.multiply_depth), fp.Add(FP32, depth=add_depth)
+    def __init__(self, kind: PassingPe, fmt: Format, multiply_depth: int, add_depth: int):
+        self.multiply, self.add = fp.Multiply(fmt, fmt, FP32, depth=multiply_depth), fp.Add(FP32, depth=add_depth)
         super().__init__(kind.ports())
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiply, m.submodules.add = multiply, add = self.multiply, self.add
+        product, adds = _product(self, m)
         nothing = Const(FP32.fields.sign, SUM_BITS)  # x + (-0) is x, whatever the sign of a zero x
-        m.d.comb += [
-            multiply.enable.eq(self.advance),
-            multiply.a.eq(self.activation),
-            multiply.b.eq(self.weight),
-            add.enable.eq(self.advance),
-            add.a.eq(self.partial),
-            add.b.eq(Mux(self.used, multiply.result, nothing)),
-            self.sum.eq(add.result),
-        ]
-        if add.depth == 0:
-            total = Signal(SUM_BITS, reset_less=True)
-            with m.If(_delayed(m, self.step, multiply.depth, self.advance, "step") & self.advance):
-                m.d.sync += total.eq(add.result)
-            m.d.comb += self.sum.eq(total)
+        total = Signal(SUM_BITS, reset_less=True)
+        m.d.comb += [self.add.a.eq(self.partial), self.add.b.eq(Mux(self.used, product, nothing)), self.sum.eq(total)]
+        with m.If(_delayed(m, adds, self.add.depth, self.advance, "summed") & self.advance):
+            m.d.sync += total.eq(self.add.result)
         return m
+
+
+def _product(pe, m: Module):
+    """The register that holds the rounded product of a floating-point PE, and when its step is there."""
+    m.submodules.multiply, m.submodules.add = multiply, add = pe.multiply, pe.add
+    product = Signal(SUM_BITS, reset_less=True)
+    there = _delayed(m, pe.step, multiply.depth, pe.advance, "multiplied")
+    m.d.comb += [multiply.a.eq(pe.activation), multiply.b.eq(pe.weight)]
+    m.d.comb += [multiply.enable.eq(pe.advance), add.enable.eq(pe.advance)]
+    with m.If(there & pe.advance):
+        m.d.sync += product.eq(multiply.result)
+    return product, _delayed(m, there, 1, pe.advance, "adds")
 
 
 def _delayed(m, bit, depth: int, advance, name: str):

@@ -16,10 +16,8 @@ STEP_BITS = 20
 """Width of the counter of what streams through: k, or m where weights are stationary, is at most 2^20 in a tile."""
 RUN_BITS = 40
 """Width of the counter of segments in a run."""
-INTEGER_MULTIPLY_DEPTH = 1
-"""Registers between the multiplier and the adder of an INT8 PE."""
-ACCUMULATOR_DEPTH = 1
-"""The accumulator itself, from which a sum that is complete is copied: not from the adder, so that its path stays short."""
+INTEGER_MULTIPLY, INTEGER_ADD = 1, 1
+"""Cycles from the operands of an INT8 PE to its product, and from there to the sum: each has a register."""
 
 
 def config_layout(rows: int, columns: int) -> data.StructLayout:
