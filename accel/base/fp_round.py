@@ -104,23 +104,40 @@ def shift_right(m: Module, word: Value, amount: Value) -> Value:
 
 
 def shift_left(m: Module, word: Value, most: int, limit: Value | None = None) -> tuple[Value, Value]:
-    """``word`` without its leading zeros, as far as they are not more than ``most`` or ``limit``, and how many have gone.
-
-    Each step looks for a power of two of zeros. A limit that was above what a step could take binds in no later one.
-    """
+    """``word`` without its leading zeros, as far as they are not more than ``most`` or ``limit``, and how many have gone."""
     steps = most.bit_length()
-    free = Const(1, 1) if limit is None else limit[steps:].any() if len(limit) > steps else Const(0, 1)
-    count = []
+    top = word[::-1][: most + 1]  # the highest bit first
+    if limit is not None:  # a one where the limit is, so that counting ends there
+        top = top | (Const(1, most + 1) << limit[:steps])[: most + 1] & ~limit[steps:].any().replicate(most + 1)
+    count = leading_zeros(m, top, steps)
     for step in reversed(range(steps)):
         by = min(1 << step, len(word))
-        zeros = wire(m, ~word[-by:].any(), "zeros")
-        allowed = limit[step] if limit is not None and step < len(limit) else Const(0, 1)
-        free = wire(m, free, "free")
-        move = wire(m, zeros & (free | allowed), "move")
-        free = free | (allowed & ~zeros)
-        word = wire(m, Mux(move, Cat(Const(0, by), word[:-by]), word), "left")
-        count.append(move)
-    return word, Cat(*reversed(count))
+        word = wire(m, Mux(count[step], Cat(Const(0, by), word[:-by]), word), "left")
+    return word, count
+
+
+def leading_zeros(m: Module, bits: Value, steps: int) -> Value:
+    """How many of ``bits``, lowest first, are zero before the first one; less than 2^``steps``.
+
+    A tree: of two neighbours the first one counts, unless it is all zeros; then it is the second one's count, and the size more.
+    """
+    clear = wire(m, Cat(~bits, Const(0, (1 << steps) - len(bits))), "clear")
+    count: list[Value] = []
+    for _ in range(steps):
+        first = wire(m, clear[::2], "first")
+        count = [wire(m, first & bit[1::2] | ~first & bit[::2], "count") for bit in count] + [first]
+        clear = wire(m, first & clear[1::2], "clear")
+    return Cat(*count)
+
+
+def increment(m: Module, word: Value, by: Value) -> Value:
+    """``word`` + ``by``, which is one bit: where all bits below are ones, found in a tree, the carry turns a bit around."""
+    ones = word
+    step = 1
+    while step < len(word):
+        ones = wire(m, Cat(ones[:step], ones[step:] & ones[:-step]), "ones")
+        step *= 2
+    return word ^ (Cat(Const(1, 1), ones[:-1]) & by.replicate(len(word)))
 
 
 def leading_one(m: Module, number: Number) -> Number:
@@ -165,18 +182,11 @@ def finish(m: Module, pipe: Pipeline, number: Number, fmt: Format, *, zeros: int
         nan=number.nan,
     )
     up = normal.significand[0] & (normal.sticky | normal.significand[1])
-    rounded = Signal(fmt.fields.mantissa + max(width, fmt.fields.exponent) + 1, name="rounded")
-    m.d.comb += rounded.eq(Cat(normal.significand[1:-1], normal.field) + up)
-    return _pack(rounded, normal, fmt)
-
-
-def _pack(rounded: Value, flags: SimpleNamespace, fmt: Format) -> Value:
-    """A result whose mantissa and exponent are ``rounded``, which has bits for exponents that are too large."""
     fields = fmt.fields
-    magnitude, above = rounded[: fmt.bits - 1], rounded[fmt.bits - 1 :]
-    if fields.infinities:
-        over, most = above.any() | magnitude[fields.mantissa :].all(), fields.highest + 1
-    else:  # the highest exponent holds numbers but for its last mantissa
-        over, most = above.any() | magnitude.all(), fields.highest
-    magnitude = Mux(flags.nan, fields.nan, Mux(flags.inf | over, most, magnitude))
-    return Cat(magnitude[: fmt.bits - 1], flags.sign & ~flags.nan)
+    below = wire(m, Cat(normal.significand[1:-1], normal.field, Const(0, max(0, fields.exponent - width))), "below")
+    over = (below > fields.highest) | ((below == fields.highest) & up)  # known sooner than the sum
+    rounded = increment(m, below, up)[: fmt.bits - 1]
+    # What is too large becomes infinity, whose pattern follows that of the highest number.
+    beyond = fields.highest + 1 if fields.infinities else fields.highest
+    magnitude = Mux(normal.nan, fields.nan, Mux(normal.inf | over, beyond, rounded))
+    return Cat(magnitude[: fmt.bits - 1], normal.sign & ~normal.nan)
