@@ -48,6 +48,21 @@ dnsize -D {period}
 stime -p
 """
 """ABC's recipe: rebuild the logic for depth (the default keeps carry and compare chains), map, buffer, size."""
+SMALL = """strash
+ifraig
+scorr
+dc2
+dc2
+strash
+dch -f
+amap
+topo
+buffer -c
+upsize -D {period}
+dnsize -D {period}
+stime -p
+"""
+"""Another, for comparisons of area: rewrite and map for size alone; only buffers and drive strengths answer to the clock."""
 TOP = "top"
 MOST_CELLS = 400_000
 """Cells of a composed netlist that are handled one by one; of a larger one there is only the area of its parts."""
@@ -179,7 +194,7 @@ def _plain_flipflop(cell: Cell) -> bool:
     return cell.is_flipflop and not cell.scan and len(inputs) == 2 and clock in inputs
 
 
-def synthesize(rtlil: str, files: LibertyFiles, *, period_ps: int, flat: bool = False) -> Synthesis:
+def synthesize(rtlil: str, files: LibertyFiles, *, period_ps: int, flat: bool = False, recipe: str = MAP) -> Synthesis:
     """Map the module ``top`` of ``rtlil`` onto the library for a clock of ``period_ps``; an ``events`` port is dropped.
 
     With ``flat`` the boundaries of repeated modules are dissolved too. Raises ToolError where Yosys fails, and LibertyError where
@@ -195,7 +210,7 @@ def synthesize(rtlil: str, files: LibertyFiles, *, period_ps: int, flat: bool = 
             f"set_driving_cell {files.driver().name}\nset_load {files.load_ff():.4f} [all_outputs]\n"
         )
         (folder / "enables.v").write_text(_enables())
-        (folder / "map.abc").write_text(MAP.format(period=period_ps))
+        (folder / "map.abc").write_text(recipe.format(period=period_ps))
         (folder / "script.ys").write_text(_script(has_events, kept, files, libraries))
         run_tool("Yosys", [*_yosys(), "-q", "-l", "yosys.log", "-s", "script.ys"], folder, log="yosys.log")
         mapped = json.loads((folder / "mapped.json").read_text())

@@ -1,0 +1,103 @@
+"""The areas that LUT Tensor Core's table 2 and figure 13 compare, as entries of accel/tech/ablation_asap7.toml.
+
+    python -m accel.lut_ablation.areas LIBERTY...
+
+maps every netlist onto the library again and writes the file (minutes). For size first, as the published scripts ask: the smallest
+area at a clock of 1 GHz (`set_max_area 0`, `clk_period 1`; github.com/microsoft/T-MAC, sv_lut_array/scripts/constraint.tcl).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from accel.base import power
+from accel.base.characterize import describe
+from accel.base.figures import Characterisation, hardware, write_entries
+from accel.base.rtl import elaborate, rtlil_hash
+from accel.base.synthesis import SMALL, LibertyFiles, synthesize
+from accel.base.tech import Tech
+from accel.lut_ablation import RIVALS, STEPS, LutAblation, Step
+
+FILE = Path(__file__).parent.parent / "tech" / "ablation_asap7.toml"
+PERIOD_PS = 1000
+WIDTHS = range(1, 9)
+"""Weight bits of figure 13."""
+LOOK_UP: tuple[Step, ...] = ("fused", "unpu")
+"""The look-ups of figure 13: its LUT and its conventional LUT."""
+
+
+def ablated(step: Step) -> LutAblation:
+    """A netlist of table 2: W2 A8, M N K = 512."""
+    return LutAblation(step=step)
+
+
+def rival(step: Step, weight_bits: int) -> LutAblation:
+    """A netlist of figure 13, at 2 x 16 x 4 and INT32 accumulators, which hold every width."""
+    return LutAblation(step=step, columns=16, weight_bits=weight_bits, accumulator_bits=32)
+
+
+def smallest() -> LutAblation:
+    """One that a test maps again."""
+    return LutAblation(columns=4)
+
+
+def units() -> Iterator[LutAblation]:
+    """All that the file holds."""
+    yield smallest()
+    for step in STEPS:
+        yield ablated(step)
+    for bits in WIDTHS:
+        for step in (*LOOK_UP, *RIVALS):
+            yield rival(step, bits)
+
+
+def area(tech: Tech, unit: LutAblation) -> float:
+    """The committed area of ``unit`` in um2. Raises ValueError where there is none."""
+    for entry in tech.entry:
+        if entry.area is not None and entry.matches(unit.kind(), dict(unit)):
+            return entry.area
+    raise ValueError(f"{tech.name} has no area of {unit!r}; python -m accel.lut_ablation.areas writes those of units()")
+
+
+def measure(unit: LutAblation, files: LibertyFiles) -> Characterisation:
+    """Area, leakage and clock of ``unit``, mapped for area at `PERIOD_PS`."""
+    mapped = synthesize(elaborate(unit)[1], files, period_ps=PERIOD_PS, recipe=SMALL)
+    leakage, shortest, critical = power.static(mapped, files, period_ps=PERIOD_PS)
+    return Characterisation(
+        component=unit.kind(),
+        parameters=hardware(unit),
+        rtlil=rtlil_hash(unit),
+        area_um2=mapped.area_um2,
+        sequential_um2=mapped.sequential_um2,
+        cells=mapped.cells,
+        parts=mapped.parts,
+        composed_vs_flat="",
+        clock_mhz=1e6 / shortest if shortest else None,
+        critical=critical,
+        leakage_w=leakage,
+        fit=None,
+        how="",
+        statistics="",
+        checked_cycles=0,
+        seed=0,
+        library=describe(files.library),
+        tools=f"{mapped.tool} by the recipe SMALL for {PERIOD_PS} ps, OpenSTA {power.opensta_version()}",
+        note="",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m accel.lut_ablation.areas LIBERTY...``: map every netlist again."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("liberty", type=Path, nargs="+", help="Liberty files, plain or gzipped")
+    files = LibertyFiles.read(parser.parse_args(arguments).liberty)
+    for unit in units():
+        result = measure(unit, files)
+        print(f"{unit!r}: {result.area_um2:.1f} um2", flush=True)
+        write_entries(FILE, [result])
+
+
+if __name__ == "__main__":
+    main()
