@@ -1,7 +1,8 @@
 """Golden kernels of the mixed-precision linear layer O[m, n] = sum_k A[m, k] W[n, k] with quantised weights.
 
 `ideal_linear` is the mathematics, in float64. `lut_linear` is what the LUT tensor core does, bit for bit: half tables, bit planes
-and INT32. `lut_linear_float` goes all the way from float activations to float results, within `lut_error_bound` of the ideal.
+and INT32 (FP16 activations: `kernels_ref.lut_float`). `lut_linear_float` goes all the way from float activations to float results
+by INT8 ones, within `lut_error_bound` of the ideal.
 Source: LUT Tensor Core, ISCA'25 (arXiv 2408.06003).
 """
 
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels_ref import quantize
-from kernels_ref.tables import half_table, step
+from kernels_ref import lut_float, quantize
+from kernels_ref.tables import integer_half_table, step
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear, TablePrecompute
 
@@ -26,7 +27,19 @@ def ideal_linear(activations: Tensor, codes: Tensor, scale: Tensor, zero: Tensor
 
 
 def lut_linear(
-    op: Linear, activations: np.ndarray, codes: np.ndarray, *, group: int = 4, table_bits: int | None = None
+    op: Linear, activations: np.ndarray, codes: np.ndarray, *, group: int = 4, table_bits: int | None = None, **floating: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The accumulators [S, m, n] and activation sums [S, m] of the LUT tensor core for one set of operands.
+
+    INT8 activations: `lut_integer`. FP16 activations: `lut_float.lut_half`, with ``floating`` its ``table`` and ``accumulator``.
+    """
+    if op.activations.kind == "float":
+        return lut_float.lut_half(op, activations, codes, group=group, **floating)
+    return lut_integer(op, activations, codes, group=group, table_bits=table_bits)
+
+
+def lut_integer(
+    op: Linear, activations: np.ndarray, codes: np.ndarray, *, group: int, table_bits: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The INT32 accumulators [S, m, n] and activation sums [S, m] of the LUT tensor core, exactly.
 
@@ -45,7 +58,7 @@ def lut_linear(
     parts = quantize.segments(a, fmt)
     m, count, length = parts.shape
     precompute = TablePrecompute(m=m * count, k=length, group=group, entry_bits=table_bits, activations=op.activations)
-    tables = torch.as_tensor(half_table(precompute, parts.reshape(m * count, length).numpy())).to(torch.int32)
+    tables = torch.as_tensor(integer_half_table(precompute, parts.reshape(m * count, length).numpy())).to(torch.int32)
     tables = tables.reshape(m, count, -1, 1 << (group - 1)).permute(2, 1, 0, 3)  # [groups, S, m, entries]
     weights = torch.nn.functional.pad(quantize.segments(q, fmt), (0, -length % group))
     weights = weights.reshape(len(q), count, -1, group).permute(2, 1, 0, 3)  # [groups, S, n, K]

@@ -9,6 +9,9 @@ INT8 activations give T in [-(128 K - 1), 128 K]. **Streams carry -T**, which li
 less at K = 2 and K = 4: 10 bits for K = 4. Entries may be rounded to fewer bits (`round_entries`), as the paper's. Entry 0 is in
 the lowest bits; the tables of several rows follow in row order.
 
+FP16 activations give FP16 entries of -T (`half_sums`), or INT8 codes with one exponent per table after them, in a byte of its own
+(`shared_exponent_codes`).
+
 Source of the table: LUT Tensor Core, ISCA'25 (arXiv 2408.06003), section on table symmetrisation.
 """
 
@@ -22,6 +25,11 @@ from accel.base.words import pack_words
 from workloads.formats import Format
 
 ACTIVATION_BITS = 8
+CODE_BITS = 8
+"""Bits of an INT8 table's code, and of the byte that holds its exponent."""
+CODE_MAX = 127
+NOT_FINITE = 31
+"""The exponent of an INT8 table that stands for NaN."""
 
 
 def entries(group: int) -> int:
@@ -47,10 +55,34 @@ def checked_table_bits(unit: Any) -> Any:
     return unit
 
 
-def table_format(group: int, bits: int | None = None) -> Format:
+def with_table_defaults(data: Any, **defaults: str) -> Any:
+    """What a user gives for a unit, with ``defaults`` filled in where its activations are FP16."""
+    return {**defaults, **data} if isinstance(data, dict) and data.get("activations") == "fp16" else data
+
+
+def checked_tables(unit: Any) -> Any:
+    """``unit`` where what its tables hold goes with its activations. Raises ValueError otherwise."""
+    if unit.activations == "fp16":
+        if unit.table is None:
+            raise ValueError("table: wanted fp16 or int8 for fp16 activations, got none")
+        if unit.table_bits is not None:
+            raise ValueError(f"table_bits: wanted int8 activations (fp16 ones have table = fp16 or int8), got {unit.table_bits}")
+    elif unit.table is not None:
+        raise ValueError(f"table: wanted fp16 activations (int8 ones have exact entries, or table_bits), got {unit.table}")
+    return checked_table_bits(unit)
+
+
+def table_fields(group: int, bits: int | None = None, activations: str = "int8") -> tuple[int, int]:
+    """(fields, bits of each) that a table travels in: its entries, and after INT8 codes of FP16 sums their exponent."""
+    if activations == "int8":
+        return entries(group), bits or entry_bits(group)
+    return (entries(group), 16) if bits is None else (entries(group) + 1, CODE_BITS)
+
+
+def table_format(group: int, bits: int | None = None, activations: str = "int8") -> Format:
     """The format of activations held in memory as half tables: bits of a packed table per activation, rounded up."""
-    width = bits or entry_bits(group)
-    return Format(f"half_table{group}x{width}", -(-entries(group) * width // group), "int")
+    count, width = table_fields(group, bits, activations)
+    return Format(f"half_table{group}x{width}", -(-count * width // group), "int")
 
 
 def round_entries(wire: np.ndarray, group: int, bits: int | None) -> np.ndarray:
@@ -73,9 +105,49 @@ def half_tables(activations: np.ndarray) -> np.ndarray:
     return activations @ signs
 
 
+def half_sums(activations: np.ndarray) -> np.ndarray:
+    """Patterns of -T [..., 2^(K-1)] of the FP16 patterns [..., K], by the tree of rounded additions that the precompute has."""
+    sums = _signed_sums(np.asarray(activations, dtype=np.int64).astype(np.uint16).view(np.float16))
+    return np.where(np.isnan(sums), 0x7E00, np.ascontiguousarray(sums).view(np.uint16).astype(np.int64))
+
+
+def _signed_sums(values: np.ndarray) -> np.ndarray:
+    """A_0 +- A_1 +- .. over the last axis, in the order of the entries of -T: a first half, plus or minus the rest."""
+    count = values.shape[-1]
+    if count == 1:
+        return values
+    half = -(-count // 2)
+    first, rest = _signed_sums(values[..., :half]), _signed_sums(values[..., half:])
+    signed = np.stack([rest, -rest[..., ::-1]], axis=-1)  # the sign of the rest's first activation is the lowest bit of the index
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = first[..., None, None, :] + signed[..., None]
+    return sums.reshape(*values.shape[:-1], -1)
+
+
+def shared_exponent_codes(sums: np.ndarray) -> np.ndarray:
+    """INT8 codes of the patterns of -T [..., entries], and after them the exponent of the table: [..., entries + 1].
+
+    The exponent e is the largest of the table, at least 1; a code counts steps of 2^(e - 21), rounded to nearest even, and at
+    most 127 of them. With e = `NOT_FINITE` the codes are zero.
+    """
+    exponents = np.maximum(sums >> 10 & 31, 1)
+    shared = exponents.max(axis=-1, keepdims=True)
+    significands = (sums & 0x3FF) | (sums & 0x7C00 > 0) << 10
+    shift = 4 + shared - exponents
+    kept, lost = significands >> shift, significands & ((1 << shift) - 1)
+    codes = np.minimum(kept + (2 * lost + (kept & 1) > 1 << shift), CODE_MAX)
+    codes = np.where(sums & 0x8000, -codes, codes) * (shared != NOT_FINITE)
+    return np.concatenate([codes, shared], axis=-1)
+
+
+def pack_fields(fields: np.ndarray, rows: int, bits: int) -> list[int]:
+    """One stream word of ``bits``-bit fields per entry of the first axis of [words, rows used, fields of a table]."""
+    words, used, count = fields.shape
+    padded = np.zeros((words, rows, count), dtype=np.int64)
+    padded[:, :used] = fields
+    return pack_words(padded.reshape(words, -1), bits)
+
+
 def pack_tables(tables: np.ndarray, rows: int, group: int, bits: int | None = None) -> list[int]:
     """One stream word per entry of the first axis of T [words, rows used, 2^(K-1)]; rows up to ``rows`` are left zero."""
-    words, used, _ = tables.shape
-    fields = np.zeros((words, rows, entries(group)), dtype=np.int64)
-    fields[:, :used] = round_entries(-tables, group, bits)
-    return pack_words(fields.reshape(words, -1), bits or entry_bits(group))
+    return pack_fields(round_entries(-tables, group, bits), rows, bits or entry_bits(group))

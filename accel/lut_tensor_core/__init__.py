@@ -9,36 +9,53 @@ S = 1. One invocation computes exactly, in INT32,
 
 Scales and zero points are the vector unit's epilogue: O = sum_s s' (acc - z' sums), s' = s / 2, z' = 2 z + 1 - 2^W.
 
+FP16 activations give the same in floating point, in FP32 or FP16 accumulators, in a fixed order: groups along k, within a group
+planes from the least significant. With FP16 tables every plane is one addition; with INT8 tables, which have one power of two as
+their scale, the planes of a group are added as integers and the group is one (`kernels_ref.lut_float`, decision record 7).
+
 Words, first field in the lowest bits; a segment has G = ceil(k / (S K)) groups, the last one padded with zero activations:
 
-    tables    rows x 2^(K-1) entries of -T                      one per group
+    tables    rows x 2^(K-1) entries of -T, exponent if INT8    one per group
     weights   columns x (K-1 bits of index, 1 bit negate)       one per group and plane, plane 0 (least significant) first
-    results   columns x INT32, then the sum as INT32            one per row in use, per segment
+    results   columns x accumulator, then the sum likewise      one per row in use, per segment
 
 Timing, with P = W G planes per segment and m rows in use: the planes of all segments follow one another without a bubble, and
-the results of one segment leave while the next computes:
+the results of one segment leave while the next computes. F is 1, and 2 where INT8 tables are scaled before they are added:
 
-    cycles between segments I = max(P, m + 2)        cycles of a run of S segments = 2 + P + 1 + m + (S - 1) I
+    cycles between segments I = max(P, m + 1 + F)    cycles of a run of S segments = 2 + P + F + m + (S - 1) I
 
-Source: LUT Tensor Core, ISCA'25 (arXiv 2408.06003). Here every entry is exact (10 bits for INT8 and K = 4; the paper rounds the
-tables of floating-point activations to 8), accumulators are INT32, and tables are doubled from plane to plane in place of a
-shifter per multiplexer.
+Source: LUT Tensor Core, ISCA'25 (arXiv 2408.06003). Here tables of INT8 activations are exact (10 bits at K = 4; the paper rounds
+those of floating-point activations to 8) and summed in INT32, and tables are doubled from plane to plane in place of a shifter
+per multiplexer.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
-from accel.base.half_table import checked_table_bits, entry_bits, half_tables, pack_tables, table_format
+from accel.base.half_table import (
+    CODE_BITS,
+    checked_tables,
+    entry_bits,
+    half_sums,
+    half_tables,
+    pack_fields,
+    round_entries,
+    shared_exponent_codes,
+    table_fields,
+    table_format,
+    with_table_defaults,
+)
 from accel.base.mapping import ceil_div
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
-from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, DRAIN_TURNAROUND, FILL, FINISH, RUN_BITS, longest_segment
+from accel.lut_tensor_core.timing import BUFFER_FREE, FILL, INTEGER_BITS, RUN_BITS, finish, longest_segment
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear, Op, Pointwise, TablePrecompute
 
@@ -47,7 +64,7 @@ if TYPE_CHECKING:
 
 
 class LutTensorCore(RtlUnit):
-    """INT8 x 1- to 4-bit matrix products, bit-serial, one weight plane of K columns per cycle."""
+    """INT8 or FP16 x 1- to 8-bit matrix products, bit-serial, one weight plane of K columns per cycle."""
 
     rows: int = Field(default=2, ge=1, le=8)
     """M: activation rows, each with a table of its own."""
@@ -55,26 +72,59 @@ class LutTensorCore(RtlUnit):
     """N: output channels, each with its own index into the tables of all rows."""
     group: int = Field(default=4, ge=2, le=5)
     """K: activations per table."""
-    weight_bits: int = Field(default=2, ge=1, le=4)
+    weight_bits: int = Field(default=2, ge=1, le=8)
     """W: bits of the widest weights; narrower ones take fewer planes. Ternary weights are stored in two bits."""
 
     table_bits: int | None = Field(default=None, ge=4)
     """Bits that table entries are rounded to, as by `table_precompute`, so that results count in steps of the bits left out.
     None: exact (10 bits at K = 4)."""
 
+    activations: Literal["int8", "fp16"] = "int8"
+    """What tables are made of."""
+    table: Literal["fp16", "int8"] | None = None
+    """What tables of FP16 activations hold: FP16 (the default there), or INT8 with a power of two as the table's scale."""
+    accumulator: Literal["fp32", "fp16"] | None = None
+    """The format that FP16 activations are summed in: FP32 (the default there), or FP16 as in the published RTL."""
+
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "linear.lut_linear"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        return with_table_defaults(data, table="fp16", accumulator="fp32")
+
     @model_validator(mode="after")
-    def _narrower_than_exact(self) -> LutTensorCore:
-        return checked_table_bits(self)
+    def _consistent(self) -> LutTensorCore:
+        if self.activations == "fp16" and self.accumulator is None:
+            raise ValueError("accumulator: wanted fp32 or fp16 for fp16 activations, got none")
+        if self.activations == "int8" and self.accumulator is not None:
+            raise ValueError(f"accumulator: wanted fp16 activations (int8 ones are summed in INT32), got {self.accumulator}")
+        return checked_tables(self)
 
     @property
     def entry_bits(self) -> int:
         """Bits of a table entry as it arrives."""
-        return self.table_bits or entry_bits(self.group)
+        return table_fields(self.group, self._rounded_to, self.activations)[1]
+
+    @property
+    def table_fields(self) -> tuple[int, int]:
+        """How many fields a table arrives in, and the bits of each."""
+        return table_fields(self.group, self._rounded_to, self.activations)
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Bits of an accumulator and of a result."""
+        return INTEGER_BITS if self.accumulator is None else FORMATS[self.accumulator].bits
+
+    @property
+    def _rounded_to(self) -> int | None:
+        """Bits that the entries of tables are rounded to, as a `TablePrecompute` says it."""
+        return CODE_BITS if self.table == "int8" else self.table_bits
 
     def numerics(self) -> dict[str, Any]:
+        if self.activations == "fp16":
+            return {"group": self.group, "table": self.table, "accumulator": self.accumulator}
         return {} if self.table_bits is None else {"group": self.group, "table_bits": self.table_bits}
 
     def check(self, op: Op) -> None:
@@ -82,16 +132,14 @@ class LutTensorCore(RtlUnit):
         weights = op.weights
         if weights.kind not in ("int", "uint", "ternary") or weights.bits > self.weight_bits:
             raise ValueError(f"{self.kind()} takes integer or ternary weights of 1 to {self.weight_bits} bits, not {weights}")
-        if op.activations.name != "int8":
-            raise ValueError(f"{self.kind()} takes int8 activations, not {op.activations}")
+        if op.activations.name != self.activations:
+            raise ValueError(f"{self.kind()} takes {self.activations} activations, not {op.activations}")
         if weights.group is not None and np.any(op.k % weights.group):
             raise ValueError(f"{self.kind()} takes whole groups of {weights.group} weights, not k = {op.k}")
-        longest = longest_segment(weights.bits)
+        longest = longest_segment(weights.bits if self.activations == "int8" else 1)
         if np.any(_segment(op)[1] > longest):
-            raise ValueError(
-                f"{self.kind()} sums at most {longest} products of {weights.bits}-bit weights in INT32 (per scale), "
-                f"not k = {_segment(op)[1]}"
-            )
+            which = f"products of {weights.bits}-bit weights in INT32" if self.activations == "int8" else "products"
+            raise ValueError(f"{self.kind()} sums at most {longest} {which} (per scale), not k = {_segment(op)[1]}")
 
     def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
         """The tables of the activations before, and the scales and zero points of the weights after."""
@@ -99,24 +147,25 @@ class LutTensorCore(RtlUnit):
         whole = op.weights.group is None or length % self.group == 0  # else each segment starts a table of its own
         rows, depth = (op.m, op.k) if whole else (op.m * segments, length)
         tables = TablePrecompute(
-            role=f"tables_{op.role}", m=rows, k=depth, group=self.group, entry_bits=self.table_bits, activations=op.activations
+            role=f"tables_{op.role}", m=rows, k=depth, group=self.group, entry_bits=self._rounded_to, activations=op.activations
         )
         results = segments * op.m * (op.n + 1)
+        accumulator = FORMATS[self.accumulator or "int32"]
         dequantize = Pointwise(
             role=f"dequantize_{op.role}",
             function="dequantize",
             rows=segments * op.m,
             row=op.n,
-            read_bytes=FORMATS["int32"].nbytes(results),
+            read_bytes=accumulator.nbytes(results),
             write_bytes=op.output_bytes,
-            activations=FORMATS["int32"],
+            activations=accumulator,
             output=op.output,
         )
         return [tables], [dequantize]
 
     def fetched(self, op: Op) -> Op:
         """``op`` reading tables where it would read activations."""
-        return op.resized(activations=table_format(self.group, self.table_bits))
+        return op.resized(activations=table_format(self.group, self._rounded_to, self.activations))
 
     def limits(self, op: Op) -> dict[str, int]:
         """Rows and columns; the whole reduction is one invocation, as no partial sum enters."""
@@ -126,20 +175,22 @@ class LutTensorCore(RtlUnit):
         segments, length = _segment(tile)
         groups = ceil_div(length, self.group)
         planes = tile.weights.bits * groups
-        drain = tile.m + DRAIN_TURNAROUND
+        behind = finish(self.table)
+        drain = tile.m + BUFFER_FREE + behind
         between = planes + (drain - planes) * (drain > planes)
         rows_groups = segments * groups * tile.m
         all_planes = segments * planes
         return Cost(
-            latency=FILL + planes + FINISH + tile.m + (segments - 1) * between,
+            latency=FILL + planes + behind + tile.m + (segments - 1) * between,
             interval=segments * between,
             events={
                 "table_load": rows_groups,  # tables of 2^(K-1) entries
                 "table_shift": (tile.weights.bits - 1) * rows_groups,  # the same
                 "weight_load": all_planes * tile.n,  # K bits
-                "accumulate": all_planes * tile.n * tile.m,  # a look-up, an addition and an INT32 write
-                "sum_accumulate": rows_groups,  # an addition and an INT32 write
-                "drain": segments * tile.m * (tile.n + 1),  # INT32 writes, the sum's included
+                "accumulate": all_planes * tile.n * tile.m,  # a look-up, an addition and its write
+                **({"group_accumulate": rows_groups * tile.n} if self.table == "int8" else {}),  # a scaling, an addition, writes
+                "sum_accumulate": rows_groups,  # an addition and a write
+                "drain": segments * tile.m * (tile.n + 1),  # writes of an accumulator, the sum's included
                 "output": segments * tile.m,  # words
             },
         )
@@ -169,11 +220,18 @@ class LutTensorCore(RtlUnit):
 
     def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
         activations, codes = arrays
-        tables = half_tables(self._grouped(tile, activations))  # [m, segments * groups, entries]
+        by_group = self._grouped(tile, activations).swapaxes(0, 1)  # [segments * groups, m, K]
         return {
-            "tables": pack_tables(tables.swapaxes(0, 1), self.rows, self.group, self.table_bits),
+            "tables": pack_fields(self._tables(by_group), self.rows, self.table_fields[1]),
             "weights": pack_words(self._plane_fields(tile, codes), self.group),
         }
+
+    def _tables(self, activations: np.ndarray) -> np.ndarray:
+        """The fields of the tables [..., fields] of ``activations`` [..., K]."""
+        if self.activations == "int8":
+            return round_entries(-half_tables(activations), self.group, self.table_bits)
+        sums = half_sums(activations)
+        return sums if self.table == "fp16" else shared_exponent_codes(sums)
 
     def _plane_fields(self, tile: Op, codes: np.ndarray) -> np.ndarray:
         """The K-bit fields [planes of all groups, columns]: where each column looks, and whether it subtracts the entry -T.
@@ -199,13 +257,15 @@ class LutTensorCore(RtlUnit):
         return {"results": _segment(tile)[0] * tile.m}
 
     def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
-        fields = unpack_words(words["results"], ACCUMULATOR_BITS, self.columns + 1).reshape(-1, tile.m, self.columns + 1)
+        fields = unpack_words(words["results"], self.accumulator_bits, self.columns + 1).reshape(-1, tile.m, self.columns + 1)
+        if self.accumulator is not None:
+            fields = fields & ((1 << self.accumulator_bits) - 1)  # patterns have no sign
         return fields[..., : tile.n], fields[..., self.columns]
 
     @classmethod
     def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
-        def linear(m, n, k, weights):
-            return Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS["int8"], output=FORMATS["int32"])
+        def linear(m, n, k, weights, activations="int8"):
+            return Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS[activations], output=FORMATS["int32"])
 
         yield cls(), linear(5, 130, 70, FORMATS["ternary"])
         yield cls(), linear(3, 70, 256, FORMATS["uint2"].grouped(128))
@@ -218,17 +278,27 @@ class LutTensorCore(RtlUnit):
         yield cls(rows=5, columns=4, group=5, weight_bits=4), linear(6, 5, 33, FORMATS["int4"])
         yield cls(rows=4, columns=2, group=5, weight_bits=1), linear(9, 3, 12, FORMATS["uint1"].grouped(3))
         yield cls(rows=1, columns=128, weight_bits=4), linear(1, 128, 16, FORMATS["uint4"].grouped(8))
+        yield cls(rows=2, columns=3, group=5, weight_bits=8), linear(3, 4, 22, FORMATS["int8"])
+        for table, accumulator in itertools.product(("fp16", "int8"), ("fp32", "fp16")):
+            floating = {"activations": "fp16", "table": table, "accumulator": accumulator}
+            grouped = FORMATS["uint8"].grouped(6)
+            yield cls(rows=2, columns=8, **floating), linear(3, 9, 30, FORMATS["ternary"], "fp16")
+            yield cls(rows=3, columns=1, group=5, weight_bits=1, **floating), linear(4, 2, 7, FORMATS["uint1"], "fp16")
+            yield cls(rows=1, columns=2, group=2, weight_bits=8, **floating), linear(2, 3, 12, grouped, "fp16")
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
         def log_uniform(most: int) -> int:
             return int((most + 1) ** rng.random())
 
-        weight_bits = int(rng.integers(1, 5))
-        group = int(rng.integers(2, 6))
-        table_bits = int(rng.integers(4, entry_bits(group))) if rng.random() < 0.25 else None
-        sizes = {"rows": log_uniform(8), "columns": log_uniform(128), "group": group}
-        unit = cls(**sizes, weight_bits=weight_bits, table_bits=table_bits)
+        weight_bits, group = int(rng.integers(1, 9)), int(rng.integers(2, 6))
+        sizes = {"rows": log_uniform(8), "columns": log_uniform(128), "group": group, "weight_bits": weight_bits}
+        if rng.random() < 0.5:
+            unit = cls(**sizes, table_bits=int(rng.integers(4, entry_bits(group))) if rng.random() < 0.25 else None)
+        else:
+            table, accumulator = str(rng.choice(["fp16", "int8"])), str(rng.choice(["fp32", "fp16"]))
+            sizes["columns"] = max(1, sizes["columns"] // sizes["rows"])  # Icarus takes its time for hundreds of FP adders
+            unit = cls(**sizes, activations="fp16", table=table, accumulator=accumulator)
         bits = int(rng.integers(1, weight_bits + 1)) if rng.random() < 0.3 else weight_bits
         kinds = [f"int{bits}", f"uint{bits}", *(["ternary"] if bits == 2 else [])]
         weights: Format = FORMATS[str(rng.choice(kinds))]
@@ -236,7 +306,7 @@ class LutTensorCore(RtlUnit):
         if rng.random() < 0.4:
             weights, k = weights.grouped(k), k * int(rng.integers(1, 5))
         m, n = log_uniform(3 * unit.rows), log_uniform(min(3 * unit.columns, 200))
-        return unit, Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS["int8"], output=FORMATS["int32"])
+        return unit, Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS[unit.activations], output=FORMATS["int32"])
 
 
 def _segment(op: Op) -> tuple[Any, Any]:

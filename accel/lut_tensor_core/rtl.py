@@ -1,26 +1,31 @@
-"""The RTL of the LUT tensor core: three pipeline stages, a drain buffer, and three down-counters.
+"""The RTL of the LUT tensor core: its streams, its control, the registers of stage 1, and the drain buffer.
 
-Stage 1 registers a plane word and, before plane 0, the tables of the group. Stage 2 looks up, and adds to or subtracts from the
-low bits of the accumulators, as many as an entry has. Stage 3 steps their high bits up or down by the carry, so that no carry
-crosses INT32 in one cycle; for a segment's last plane it also writes the drain buffer, which leaves row by row while the next
-segment computes. The table registers double (shift left by one) from plane to plane: the plane's weight 2^b costs
-rows x 2^(K-1) shifts by one instead of a shifter behind each of the rows x columns multiplexers.
+Stage 1 registers a plane word and, before plane 0, the tables of the group. Stage 2 looks up. What the accumulators are, and what
+stage 2 and those after it do to them, is the cells' business: `cells_int` for INT8 activations, `cells_float` for FP16 ones. The
+last of these stages also writes the drain buffer for a segment's last plane, which leaves row by row while the next segment
+computes. The table registers double from plane to plane: the plane's weight 2^b costs rows x 2^(K-1) doublings instead of a
+shifter behind each of the rows x columns multiplexers.
 
 Stalls are decided by registers alone. Stage 2 fires when both of its operands are there, except that the last plane of a
 segment waits while the drain buffer is in use. An input is ready when its register is empty or is used up in this cycle. No
 `ready` of an input depends on the `ready` of an output, nor on a `valid` of its own cycle. The price: the drain buffer is
-refilled two cycles after its last row has left (`timing.DRAIN_TURNAROUND`).
+refilled two cycles after its last row has left, or three (`timing.BUFFER_FREE` and `timing.finish`).
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from accel.base.half_table import entries
 from accel.base.streams import event_layout
-from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, RUN_BITS, group_counter_bits
+from accel.lut_tensor_core.cells_float import CodeTableCells, HalfTableCells
+from accel.lut_tensor_core.cells_int import IntegerCells
+from accel.lut_tensor_core.stages import Plane, follow, ones
+from accel.lut_tensor_core.timing import RUN_BITS, finish, group_counter_bits
+
+CELLS = {None: IntegerCells, "fp16": HalfTableCells, "int8": CodeTableCells}
+"""What the tables of a unit with the field ``table`` feed."""
 
 
 def config_layout(unit) -> data.StructLayout:
@@ -41,9 +46,11 @@ class Core(wiring.Component):
 
     def __init__(self, unit):
         self.unit = unit
-        table = data.ArrayLayout(unit.entry_bits, entries(unit.group))
+        fields, width = unit.table_fields
+        table = data.ArrayLayout(width, fields)
         column = data.StructLayout({"index": unit.group - 1, "negate": 1})
-        row = data.StructLayout({"cells": data.ArrayLayout(ACCUMULATOR_BITS, unit.columns), "sum": ACCUMULATOR_BITS})
+        width = unit.accumulator_bits
+        row = data.StructLayout({"cells": data.ArrayLayout(width, unit.columns), "sum": width})
         super().__init__(
             {
                 "config": In(stream.Signature(config_layout(unit))),
@@ -61,6 +68,7 @@ class Core(wiring.Component):
             table_shift=rows,
             weight_load=columns,
             accumulate=rows * columns,
+            **({"group_accumulate": rows * columns} if self.unit.table == "int8" else {}),
             sum_accumulate=rows,
             drain=rows * (columns + 1),
             output=1,
@@ -136,9 +144,9 @@ class Core(wiring.Component):
             with m.If(load_column[c]):
                 m.d.sync += weight[c].eq(self.weights.payload[c])
 
-        # Stages 2 and 3: table row r feeds the multiplexers of all columns, plane word c those of all rows.
-        first, first_high, last_high, run_ends = Signal(), Signal(), Signal(), Signal()
-        load_row, shift_row, fire_row, sum_row, high_row, drain_row = (Signal(unit.rows) for _ in range(6))
+        # Stage 2 and after: table row r feeds the multiplexers of all columns, plane word c those of all rows.
+        first, last_high, run_ends = (Signal() for _ in range(3))
+        load_row, shift_row, fire_row, sum_row, drain_row = (Signal(unit.rows) for _ in range(5))
         m.d.comb += [
             first.eq(first_plane & first_group),
             load_row.eq(Mux(load_table, row_used, 0)),
@@ -147,18 +155,15 @@ class Core(wiring.Component):
             sum_row.eq(Mux(fire & first_plane, row_used, 0)),
             drain_row.eq(Mux(last_high, row_used, 0)),
         ]
-        m.d.sync += [
-            high_row.eq(fire_row),
-            first_high.eq(first),
-            last_high.eq(fire & last_of_segment),
-            run_ends.eq(last_of_run),
-        ]
-        drain, accumulates, drains = [], [], []
+        plane = Plane(fire, first, first_plane, last_plane, first_group, row_used, fire_row, sum_row)
+        cells = CELLS[unit.table](m, unit, plane)
+        follow(m, last_high, fire & last_of_segment, finish(unit.table))
+        follow(m, run_ends, last_of_run, finish(unit.table))
+        drain, accumulates, highs, drains = [], [], [], []
         for r in rows:
-            table = self._table(m, r, load_row[r], shift_row[r])
-            total, total_drain = (Signal(ACCUMULATOR_BITS, name=f"{name}_{r}", reset_less=True) for name in ("sum", "sum_drain"))
-            with m.If(sum_row[r]):
-                m.d.sync += total.eq(Mux(first_group, 0, total) + table[0])  # -T[0] is the sum of the group's activations
+            table = cells.table(r, self.tables.payload[r], load_row[r], shift_row[r])
+            total = cells.total(r, table)
+            total_drain = Signal(unit.accumulator_bits, name=f"sum_drain_{r}", reset_less=True)
             with m.If(drain_row[r]):
                 m.d.sync += total_drain.eq(total)
             fire_cell, high_cell, drain_cell = (
@@ -166,21 +171,21 @@ class Core(wiring.Component):
             )
             m.d.comb += [
                 fire_cell.eq(Mux(fire_row[r], column_used, 0)),
-                high_cell.eq(Mux(high_row[r], column_used, 0)),
+                high_cell.eq(Mux(cells.high_row[r], column_used, 0)),
                 drain_cell.eq(Mux(drain_row[r], column_used, 0)),
             ]
-            accumulates.append(_ones(fire_cell))
-            drains.append(_ones(drain_cell))
-            cells = []
+            accumulates.append(ones(fire_cell))
+            highs.append(ones(high_cell))
+            drains.append(ones(drain_cell))
+            row_drain = []
             for c in columns:
                 entry, negate = Array(table)[weight[c].index], weight[c].negate
-                low = self._low_half(m, f"{r}_{c}", fire_cell[c], first, entry, negate)
-                high = self._high_half(m, f"{r}_{c}", high_cell[c], first_high, low)
-                cell = Signal(ACCUMULATOR_BITS, name=f"drain_{r}_{c}", reset_less=True)
+                result = cells.cell(r, c, fire_cell[c], high_cell[c], entry, negate)
+                cell = Signal(unit.accumulator_bits, name=f"drain_{r}_{c}", reset_less=True)
                 with m.If(drain_cell[c]):
-                    m.d.sync += cell.eq(Cat(low[: self._low_bits], high))
-                cells.append(cell)
-            drain.append(Cat(*cells, total_drain))
+                    m.d.sync += cell.eq(result)
+                row_drain.append(cell)
+            drain.append(Cat(*row_drain, total_drain))
 
         # Drain: one row per word.
         drain_full, ends = Signal(), Signal()
@@ -194,59 +199,14 @@ class Core(wiring.Component):
                 m.d.sync += [drain_full.eq(0), drain_used.eq(0), idle.eq(ends)]
 
         m.d.comb += [
-            self.events.table_load.eq(_ones(load_row)),
-            self.events.table_shift.eq(_ones(shift_row)),
-            self.events.weight_load.eq(_ones(load_column)),
+            self.events.table_load.eq(ones(load_row)),
+            self.events.table_shift.eq(ones(shift_row)),
+            self.events.weight_load.eq(ones(load_column)),
             self.events.accumulate.eq(sum(accumulates)),
-            self.events.sum_accumulate.eq(_ones(sum_row)),
-            self.events.drain.eq(sum(drains) + _ones(drain_row)),
+            self.events.sum_accumulate.eq(ones(sum_row)),
+            self.events.drain.eq(sum(drains) + ones(drain_row)),
             self.events.output.eq(drain_full & self.results.ready),
         ]
+        if unit.table == "int8":
+            m.d.comb += self.events.group_accumulate.eq(sum(highs))
         return m
-
-    def _table(self, m, r, load, shift):
-        """Table registers of row ``r``: loaded for plane 0, doubled for each further plane."""
-        table = [
-            Signal(signed(self._low_bits + 1), name=f"table_{r}_{i}", reset_less=True) for i in range(entries(self.unit.group))
-        ]
-        for i, entry in enumerate(table):
-            with m.If(load):
-                m.d.sync += entry.eq(self.tables.payload[r][i].as_signed())
-            with m.Elif(shift):
-                m.d.sync += entry.eq(entry << 1)
-        return table
-
-    @property
-    def _low_bits(self) -> int:
-        """Bits of a table register but for its sign: what stage 2 adds."""
-        return self.unit.entry_bits + self.unit.weight_bits - 2
-
-    def _low_half(self, m, name, enable, first, entry, negate):
-        """Stage 2 of one cell: low + entry or low - entry by one adder, whose carry-in completes the two's complement.
-
-        Returns a register: the sum, its carry, and the sign of what was added. high + carry - sign is left to stage 3.
-        """
-        low = Signal(self._low_bits + 2, name=f"low_{name}", reset_less=True)
-        added = Signal(self._low_bits + 1, name=f"added_{name}")
-        m.d.comb += added.eq(entry ^ negate.replicate(len(added)))
-        with m.If(enable):
-            following = Cat(1, Mux(first, 0, low[: self._low_bits])) + Cat(negate, added[:-1])
-            m.d.sync += low.eq(Cat(following[1:], added[-1]))
-        return low
-
-    def _high_half(self, m, name, enable, first, low):
-        """Stage 3 of one cell: the high bits step up, down or not at all. Returns what the register will hold."""
-        high = Signal(ACCUMULATOR_BITS - self._low_bits, name=f"high_{name}", reset_less=True)
-        following = Signal.like(high, name=f"high_following_{name}")
-        carry, sign = low[-2], low[-1]
-        step = Cat(carry ^ sign, sign & ~carry).as_signed()  # carry - sign
-        m.d.comb += following.eq(Mux(first, 0, high) + step)
-        with m.If(enable):
-            m.d.sync += high.eq(following)
-        return following
-
-
-def _ones(bits):
-    """How many of ``bits`` are set, by a tree of adders."""
-    half = len(bits) // 2
-    return bits if half == 0 else _ones(bits[:half]) + _ones(bits[half:])

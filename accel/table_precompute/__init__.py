@@ -7,18 +7,30 @@ One word of ``rows`` x ``group`` INT8 activations enters and one word of ``rows`
     cycle 2 + w       they leave
 
 As on every stream of half tables (`accel.base.half_table`), what leaves is -T, which takes a bit less than T.
+
+FP16 activations pass a pipeline: a balanced tree of FP16 adders with a register behind each level, so that of K activations there
+are D = ceil(log2 K) levels, and for INT8 tables one more stage, which finds the largest exponent of the table and rounds every
+sum to steps of it. The tables of word w then leave in cycle 1 + D + w, or 2 + D + w.
 Source of the symmetrised table: Mo et al., LUT Tensor Core, ISCA 2025.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
-from accel.base.half_table import ACTIVATION_BITS, checked_table_bits, entries, entry_bits, table_format
+from accel.base.half_table import (
+    CODE_BITS,
+    checked_tables,
+    entries,
+    entry_bits,
+    table_fields,
+    table_format,
+    with_table_defaults,
+)
 from accel.base.mapping import ceil_div
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
@@ -29,12 +41,11 @@ if TYPE_CHECKING:
     from amaranth.lib import wiring
 
 GROUP_BITS = 16  # an invocation takes at most 2^16 - 1 groups
-REGISTER_CYCLES = 1  # from an input word's handshake to that of its tables
 CONFIG_CYCLES = 1
 
 
 class TablePrecomputeUnit(RtlUnit):
-    """Half tables of INT8 activations, one group of each row per cycle."""
+    """Half tables of INT8 or FP16 activations, one group of each row per cycle."""
 
     rows: int = Field(default=2, ge=1, le=8)
     """Rows of activations side by side (M of the LUT core's tile)."""
@@ -44,32 +55,58 @@ class TablePrecomputeUnit(RtlUnit):
     table_bits: int | None = Field(default=None, ge=4)
     """Bits that entries are rounded to, fewer than the exact ones; None keeps them exact (10 bits at K = 4)."""
 
+    activations: Literal["int8", "fp16"] = "int8"
+    """What tables are made of."""
+    table: Literal["fp16", "int8"] | None = None
+    """What tables of FP16 activations hold: FP16 (the default there), or INT8 with a power of two as the table's scale."""
+
     executes = (TablePrecompute,)
     golden: ClassVar[str] = "tables.half_table"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        return with_table_defaults(data, table="fp16")
+
     @model_validator(mode="after")
-    def _narrower_than_exact(self) -> TablePrecomputeUnit:
-        return checked_table_bits(self)
+    def _consistent(self) -> TablePrecomputeUnit:
+        return checked_tables(self)
+
+    @property
+    def rounded_to(self) -> int | None:
+        """Bits that entries are rounded to, as a `TablePrecompute` says it; None keeps them exact, or in FP16."""
+        return CODE_BITS if self.table == "int8" else self.table_bits
+
+    @property
+    def table_fields(self) -> tuple[int, int]:
+        """How many fields a table leaves in, and the bits of each."""
+        return table_fields(self.group, self.rounded_to, self.activations)
 
     @property
     def entry_bits(self) -> int:
         """Bits of an entry as it leaves."""
-        return self.table_bits or entry_bits(self.group)
+        return self.table_fields[1]
+
+    @property
+    def stages(self) -> int:
+        """Registers from an input word to its tables."""
+        return 1 if self.activations == "int8" else (self.group - 1).bit_length() + (self.table == "int8")
 
     def check(self, op: Op) -> None:
         super().check(op)
-        if op.group != self.group or op.activations.name != FORMATS["int8"].name:
+        if op.group != self.group or op.activations.name != self.activations:
             raise ValueError(
-                f"{self.kind()} with group = {self.group} takes int8 activations in groups of {self.group}, "
+                f"{self.kind()} with group = {self.group} takes {self.activations} activations in groups of {self.group}, "
                 f"got {op.activations} in groups of {op.group}"
             )
-        if op.entry_bits != self.table_bits:
-            wanted, got = (bits or "exact" for bits in (self.table_bits, op.entry_bits))
-            raise ValueError(f"{self.kind()} with table_bits = {wanted} makes no entries of {got} bits; give both units the same")
+        if op.entry_bits != self.rounded_to:
+            field = "table_bits" if self.activations == "int8" else "table"
+            wanted, got = (bits or "exact" for bits in (getattr(self, field), op.entry_bits))
+            raise ValueError(f"{self.kind()} with {field} = {wanted} makes no entries of {got} bits; give both units the same")
 
     def table_bytes(self, op: TablePrecompute) -> Any:
         """Bytes of the half tables that ``op`` leaves in memory."""
-        return table_format(self.group, self.table_bits).nbytes(op.m * op.k)
+        return table_format(self.group, self.rounded_to, self.activations).nbytes(op.m * op.k)
 
     def limits(self, op: TablePrecompute) -> dict[str, int]:
         return {"m": self.rows, "k": self.group * ((1 << GROUP_BITS) - 1)}
@@ -77,15 +114,16 @@ class TablePrecomputeUnit(RtlUnit):
     def tile_cost(self, tile: TablePrecompute) -> Cost:
         words = ceil_div(tile.k, self.group)
         return Cost(
-            latency=CONFIG_CYCLES + words + REGISTER_CYCLES,
+            latency=CONFIG_CYCLES + words + self.stages,
             interval=words,
             events={"table_write": words * self.rows * entries(self.group)},
         )
 
     def component(self) -> wiring.Component:
         from accel.table_precompute.rtl import Precompute
+        from accel.table_precompute.rtl_float import FloatPrecompute
 
-        return Precompute(self)
+        return Precompute(self) if self.activations == "int8" else FloatPrecompute(self)
 
     def encode_config(self, tile: TablePrecompute, n: int) -> int:
         from accel.table_precompute.rtl import RUN_BITS
@@ -101,17 +139,23 @@ class TablePrecomputeUnit(RtlUnit):
         padded = np.zeros((self.rows, words * self.group), np.int64)
         padded[: tile.m, : tile.k] = activations
         by_word = padded.reshape(self.rows, words, self.group).swapaxes(0, 1)
-        return {"activations": pack_words(by_word.reshape(words, -1), ACTIVATION_BITS)}
+        return {"activations": pack_words(by_word.reshape(words, -1), FORMATS[self.activations].bits)}
 
     def output_words(self, tile: TablePrecompute) -> dict[str, int]:
         return {"tables": ceil_div(tile.k, self.group)}
 
     def decode(self, tile: TablePrecompute, words: Any) -> tuple[np.ndarray, ...]:
-        fields = unpack_words(words["tables"], self.entry_bits, self.rows * entries(self.group))
-        tables = -fields.reshape(-1, self.rows, entries(self.group)).swapaxes(0, 1)
-        if tables[tile.m :].any():
-            raise ValueError(f"wanted zeros in the tables of the {self.rows - tile.m} padding rows, got {tables[tile.m :]}")
-        return (tables[: tile.m],)
+        count, bits = self.table_fields
+        fields = unpack_words(words["tables"], bits, self.rows * count).reshape(-1, self.rows, count).swapaxes(0, 1)
+        spare = np.zeros(count, np.int64)
+        spare[entries(self.group) :] = 1  # the exponent of a table of zeros
+        if (fields[tile.m :] != spare).any():
+            raise ValueError(f"wanted zeros in the tables of the {self.rows - tile.m} padding rows, got {fields[tile.m :]}")
+        if self.activations == "int8":
+            return (-fields[: tile.m],)
+        if self.table == "fp16":
+            return (fields[: tile.m] & 0xFFFF,)  # patterns have no sign
+        return fields[: tile.m, :, :-1], fields[: tile.m, :, -1]
 
     @classmethod
     def examples(cls):
@@ -125,11 +169,20 @@ class TablePrecomputeUnit(RtlUnit):
         ]
         for rows, group, bits, m, k in shapes:
             yield cls(rows=rows, group=group, table_bits=bits), TablePrecompute(m=m, k=k, group=group, entry_bits=bits)
+        fp16 = FORMATS["fp16"]
+        for table, bits in (("fp16", None), ("int8", CODE_BITS)):
+            for rows, group, m, k in [(2, 4, 5, 42), (1, 2, 3, 7), (2, 5, 3, 31), (3, 3, 4, 10)]:
+                op = TablePrecompute(m=m, k=k, group=group, entry_bits=bits, activations=fp16)
+                yield cls(rows=rows, group=group, activations="fp16", table=table), op
 
     @classmethod
     def draw(cls, rng):
-        group = int(rng.integers(2, 6))
-        bits = int(rng.integers(4, entry_bits(group))) if rng.random() < 0.4 else None
-        unit = cls(rows=int(rng.integers(1, 9)), group=group, table_bits=bits)
+        group, rows = int(rng.integers(2, 6)), int(rng.integers(1, 9))
+        if rng.random() < 0.5:
+            bits = int(rng.integers(4, entry_bits(group))) if rng.random() < 0.4 else None
+            unit = cls(rows=rows, group=group, table_bits=bits)
+        else:
+            unit = cls(rows=rows, group=group, activations="fp16", table=str(rng.choice(["fp16", "int8"])))
         m, k = int(rng.integers(1, 4 * unit.rows)), int(rng.integers(1, 40 * unit.group))
-        return unit, TablePrecompute(m=m, k=k, group=unit.group, entry_bits=bits)
+        entry, activations = unit.rounded_to, FORMATS[unit.activations]
+        return unit, TablePrecompute(m=m, k=k, group=unit.group, entry_bits=entry, activations=activations)

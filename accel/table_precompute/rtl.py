@@ -1,4 +1,4 @@
-"""The RTL of the table precompute: a tree of adders in front of one output register."""
+"""The RTL of the table precompute for INT8 activations: a tree of adders in front of one output register."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from amaranth.lib.wiring import In, Out
 
 from accel.base.half_table import ACTIVATION_BITS, entries, entry_bits, rounding_shift
 from accel.base.streams import event_layout
+from workloads.formats import FORMATS
 
+FP16 = FORMATS["fp16"]
 RUN_BITS = 48  # words of a run: 2^16 groups times 2^32 invocations
 
 
 def word_layout(unit) -> data.ArrayLayout:
     """The output word, and the table input word of the LUT core: -T[row][entry], row 0 and entry 0 lowest."""
-    return data.ArrayLayout(data.ArrayLayout(signed(unit.entry_bits), entries(unit.group)), unit.rows)
+    fields, bits = unit.table_fields
+    return data.ArrayLayout(data.ArrayLayout(signed(bits), fields), unit.rows)
 
 
 class Precompute(wiring.Component):
@@ -23,7 +26,8 @@ class Precompute(wiring.Component):
     def __init__(self, unit):
         self.unit = unit
         self.writes = unit.rows * entries(unit.group)  # entries that one load of the output register writes
-        activations = data.ArrayLayout(data.ArrayLayout(signed(ACTIVATION_BITS), unit.group), unit.rows)
+        activation = signed(ACTIVATION_BITS) if unit.activations == "int8" else FP16.bits
+        activations = data.ArrayLayout(data.ArrayLayout(activation, unit.group), unit.rows)
         super().__init__(
             {
                 "config": In(stream.Signature(RUN_BITS)),

@@ -16,7 +16,7 @@ from accel.base.half_table import entries, entry_bits
 from accel.base.script import Pass, Run
 from accel.base.words import unpack_words
 from accel.lut_tensor_core import LutTensorCore
-from accel.lut_tensor_core.timing import ACCUMULATOR_BITS, group_counter_bits, longest_segment
+from accel.lut_tensor_core.timing import INTEGER_BITS, group_counter_bits, longest_segment
 from kernels_ref.linear import lut_linear
 from workloads.formats import FORMATS, parse_format
 from workloads.ops import Linear, Pointwise, TablePrecompute
@@ -57,9 +57,9 @@ def test_every_pair_of_activations_times_every_pair_of_weights(weights, second):
 @st.composite
 def tiles(draw):
     unit = LutTensorCore(
-        rows=draw(st.integers(1, 8)), columns=draw(st.integers(1, 9)), group=draw(st.integers(2, 5)), weight_bits=4
+        rows=draw(st.integers(1, 8)), columns=draw(st.integers(1, 9)), group=draw(st.integers(2, 5)), weight_bits=8
     )
-    weights = draw(st.sampled_from(["int1", "uint1", "int2", "uint2", "ternary", "uint3", "int4"]))
+    weights = draw(st.sampled_from(["int1", "uint1", "int2", "uint2", "ternary", "uint3", "int4", "uint7", "int8"]))
     length = draw(st.integers(1, 12))
     k = length
     if draw(st.booleans()):
@@ -91,11 +91,11 @@ def test_words_hold_exactly_the_product(case):
 def test_result_words_are_decoded_with_their_sign(case):
     unit, tile, activations, codes = case
     accumulators, sums = lut_linear(tile, activations, codes)
-    mask = (1 << ACCUMULATOR_BITS) - 1
+    mask = (1 << INTEGER_BITS) - 1
     words = []
     for cells, total in zip(accumulators.reshape(-1, tile.n), sums.reshape(-1), strict=True):
-        word = sum((int(v) & mask) << (ACCUMULATOR_BITS * c) for c, v in enumerate(cells))
-        words.append(word | (int(total) & mask) << (ACCUMULATOR_BITS * unit.columns))
+        word = sum((int(v) & mask) << (INTEGER_BITS * c) for c, v in enumerate(cells))
+        words.append(word | (int(total) & mask) << (INTEGER_BITS * unit.columns))
     assert len(words) == unit.output_words(tile)["results"]
     decoded = unit.decode(tile, {"results": words})
     assert np.array_equal(decoded[0], accumulators)
@@ -112,7 +112,7 @@ def test_runs_too_long_for_the_counter_are_refused():
 # The bounds
 
 
-@pytest.mark.parametrize("weight_bits", [1, 2, 3, 4])
+@pytest.mark.parametrize("weight_bits", range(1, 9))
 def test_the_longest_segment_just_fits_int32_and_the_group_counter(weight_bits):
     longest = longest_segment(weight_bits)
     worst = ((1 << weight_bits) - 1) * 128
@@ -238,7 +238,7 @@ def test_draws_reach_every_corner_of_the_parameters():
         units.append((unit, op))
     assert {u.rows for u, _ in units} == set(range(1, 9))
     assert {u.group for u, _ in units} == {2, 3, 4, 5}
-    assert {u.weight_bits for u, _ in units} == {1, 2, 3, 4}
+    assert {u.weight_bits for u, _ in units} == set(range(1, 9))
     assert min(u.columns for u, _ in units) == 1
     assert max(u.columns for u, _ in units) > 100
     assert {op.weights.group is None for _, op in units} == {True, False}
