@@ -276,7 +276,9 @@ def verify(
 @verb("characterize")
 def characterize(
     unit: Annotated[str, typer.Argument(help="A unit with RTL, by kind.")],
-    liberty: Annotated[list[Path], typer.Option("--liberty", metavar="FILE", help="Liberty file; repeatable.")],
+    liberty: Annotated[
+        list[Path] | None, typer.Option("--liberty", metavar="FILE", help="Liberty file; repeatable. Without: committed figures.")
+    ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE ...]", help="Further Liberty files.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of operands, stalls and idle times.")] = 0,
     settings: Set = None,

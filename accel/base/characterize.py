@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from accel.base import power, rtl
 from accel.base.activity import Recording, Workload, record, replay
-from accel.base.figures import Characterisation, hardware, units_of, write_entries
+from accel.base.figures import Characterisation, hardware, stale, units_of, write_entries
 from accel.base.fit import Fit, fit
 from accel.base.liberty import Library
 from accel.base.operands import statistics
@@ -47,6 +47,10 @@ COMPARED_WORKLOADS = 10
 Progress = Callable[[str], None]
 
 
+class UnitError(ValueError):
+    """A unit that cannot be built or played at its parameters: why, in one line."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What one netlist drew: event counts (cycles included) and joules of each workload."""
@@ -64,34 +68,33 @@ def characterize(
 ) -> Characterisation:
     """Area of ``unit``, and with OpenSTA its clock, leakage and joules per event.
 
-    Raises LibertyError (a ValueError) for unusable Liberty files, ToolError for a tool that is missing or fails, MappingError
-    where netlist and RTL differ, and ValueError where the workloads do not tell the events apart.
+    Raises LibertyError (a ValueError) for unusable Liberty files, UnitError (one too) for parameters that cannot be built,
+    ToolError for a tool that is missing or fails, MappingError where netlist and RTL differ or the RTL stops, and ValueError
+    where the workloads do not tell the events apart.
     """
     progress("reading Liberty files")
     files = LibertyFiles.read(liberty)
-    bench = _Bench(files, seed, period_ps, progress)
-    mapped = bench.synthesize(unit)
-    progress(f"area {mapped.area_um2:.1f} um2 in {mapped.cells} cells")
-    if power.opensta_version() is None:
-        note = "OpenSTA is not installed: area only (Debian and Ubuntu: apt-get install opensta)"
-        progress(note)
-        return bench.result(unit, mapped, note=note)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(2) as beside:  # foreign tools, while the RTL is simulated here
+        bench = _Bench(files, seed, period_ps, progress, beside)
+        mapped = bench.synthesize(unit)
+        progress(f"area {mapped.area_um2:.1f} um2 in {mapped.cells} cells")
+        if power.opensta_version() is None:
+            note = "OpenSTA is not installed: area only (Debian and Ubuntu: apt-get install opensta)"
+            progress(note)
+            return bench.result(unit, mapped, note=note)
         small = unit if mapped.cells <= COMPARED else shrunk(unit)
         flat = beside.submit(bench.flat, small) if len(mapped.parts) > 1 else None
         if mapped.cells <= MOST_REPLAYED:
             measured = bench.measure(unit, mapped)
             progress("fitting joules per event")
             fitted, how = fit(measured.counts, measured.joules, held_out=HELD_OUT, worst_condition=WORST_CONDITION), ""
-            compared = measured if small == unit else None
         else:
             measured, fitted, how = bench.from_smaller(unit)
-            compared = None
         against = ""
         if flat is not None:
             progress("comparing with a flat synthesis")
-            compared = compared or bench.measure(small, bench.synthesize(small), COMPARED_WORKLOADS)
-            against = _difference(small, compared, *flat.result())
+            composed = measured if small == unit else bench.measure(small, bench.synthesize(small), COMPARED_WORKLOADS)
+            against = _difference(small, composed, *flat.result())
     return bench.result(unit, mapped, measured, fitted, how=how, against=against)
 
 
@@ -103,22 +106,27 @@ class _Bench:
     seed: int
     period_ps: int
     progress: Progress
+    beside: Executor
 
     def synthesize(self, unit: RtlUnit) -> Synthesis:
         self.progress(f"synthesising {_named(unit)} for {self.period_ps} ps")
-        return synthesize(rtl.elaborate(unit)[1], self.files, period_ps=self.period_ps)
+        return synthesize(_built(unit), self.files, period_ps=self.period_ps)
 
     def flat(self, unit: RtlUnit) -> tuple[Synthesis, power.Power]:
         """``unit`` without boundaries between its modules."""
-        mapped = synthesize(rtl.elaborate(unit)[1], self.files, period_ps=self.period_ps, flat=True)
+        mapped = synthesize(_built(unit), self.files, period_ps=self.period_ps, flat=True)
         return mapped, power.analyse(mapped, self.files, period_ps=self.period_ps)
 
     def measure(self, unit: RtlUnit, mapped: Synthesis, most: int = MOST_WORKLOADS) -> Measured:
         """Play ``most`` workloads at most on RTL and netlist."""
         self.progress(f"timing and energy per toggle of {_named(unit)}")
-        priced = power.analyse(mapped, self.files, period_ps=self.period_ps)
-        workloads = draw_workloads(unit, np.random.default_rng(self.seed), most)
+        pricing = self.beside.submit(power.analyse, mapped, self.files, period_ps=self.period_ps)
+        try:
+            workloads = draw_workloads(unit, np.random.default_rng(self.seed), most)
+        except ValueError as error:
+            raise UnitError(str(error)) from error
         recordings = record(unit, workloads, self.seed, self.progress)
+        priced = pricing.result()
         self.progress("checking the netlist against the RTL")
         steps = replay(priced.netlist, recordings)
         counts = [{CYCLE: step.cycles, **w.events(unit)} for step, w in zip(steps, workloads, strict=True)]
@@ -126,12 +134,14 @@ class _Bench:
 
     def from_smaller(self, unit: RtlUnit) -> tuple[Measured, Fit, str]:
         """Joules of ``unit`` from arrays small enough to play, and the largest of these."""
-        small, large = array_sizes(unit)
-        found = [self.measure(each, self.synthesize(each)) for each in (*small, large)]
-        *rows, last = ((each, m.counts, m.joules) for each, m in zip((*small, large), found, strict=True))
-        fitted = extrapolate(unit, rows, last)
-        sizes = [" x ".join(map(str, extents(each).values())) for each in (*small, large)]
-        return found[-1], fitted, f"scaled in {', '.join(extents(unit))} from {', '.join(sizes[:-1])}; {sizes[-1]} was held out"
+        arrays = array_sizes(unit)
+        found = [self.measure(each, self.synthesize(each)) for each in arrays]
+        *rows, last = ((each, m.counts, m.joules) for each, m in zip(arrays, found, strict=True))
+        if len(extents(unit)) == 1:  # too few sizes to leave one out: every other workload of the larger one
+            rows.append((last[0], last[1][::2], last[2][::2]))
+            last = (last[0], last[1][1::2], last[2][1::2])
+        sizes = ", ".join(" x ".join(map(str, extents(each).values())) for each in arrays)
+        return found[-1], extrapolate(unit, rows, last), f"scaled in {' and '.join(extents(unit))} from arrays of {sizes}"
 
     def result(
         self,
@@ -169,6 +179,14 @@ class _Bench:
             tools=", ".join(filter(None, [mapped.tool, priced.tool if priced else ""])),
             note=note,
         )
+
+
+def _built(unit: RtlUnit) -> str:
+    """The RTLIL of ``unit``."""
+    try:
+        return rtl.elaborate(unit)[1]
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        raise UnitError(f"{_named(unit)} cannot be built: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _named(unit: RtlUnit) -> str:
@@ -210,9 +228,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="technology file, such as accel/tech/asap7.toml")
     parser.add_argument("liberty", type=Path, nargs="+", help="Liberty files, plain or gzipped")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--new", action="store_true", help="also units of which there is nothing yet, at their defaults")
+    parser.add_argument("--stale", action="store_true", help="only units whose RTL has changed")
     given = parser.parse_args(arguments)
     tech = Tech.from_data(tomllib.loads(given.file.read_text()))
-    for unit in units_of(tech, discover("accel", RtlUnit)):
+    known = discover("accel", RtlUnit)
+    units = dict.fromkeys(stale(tech, known) if given.stale else units_of(tech, known))
+    if given.new:
+        units |= dict.fromkeys(cls() for cls in known.values() if cls.kind() not in {e.component for e in tech.entry})
+    for unit in units:
         result = characterize(unit, given.liberty, seed=given.seed, progress=lambda line: print(line, flush=True))
         write_entries(given.file, [result])
 

@@ -96,18 +96,21 @@ class Design:
         return total
 
     def repeated(self) -> list[str]:
-        """The modules worth a boundary: there are several of them, and none of those around them is such a one."""
-        counts, found, seen = self.counts(), [], {self.top}
-        waiting = [self.top]
-        while waiting:
-            for child in self.children[waiting.pop()]:
-                if child in seen:
-                    continue
-                seen.add(child)
-                if counts[child] > 1 and self.bits[child] >= LEAST_BITS:
-                    found.append(child)
-                else:
-                    waiting.append(child)
+        """The modules worth a boundary: there are several of them, and most of them are not inside of another such one.
+
+        (The PE of an array's cells is not: it is dissolved in the cell, which is what is repeated, and in the few cells of a
+        kind of their own.)
+        """
+        counts = self.counts()
+        outside = Counter({self.top: 1})  # instances that are in no repeated module
+        found = []
+        for name in reversed(_bottom_up(self.children)):
+            several = name != self.top and outside[name] > 1 and 2 * outside[name] > counts[name]
+            if several and self.bits[name] >= LEAST_BITS:
+                found.append(name)
+                continue
+            for child, count in self.children[name].items():
+                outside[child] += outside[name] * count
         return sorted(found)
 
 

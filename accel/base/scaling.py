@@ -5,7 +5,7 @@ cells (the clock). Over the workloads w of several arrays with the extents r and
 
     E_w = sum_j events_wj (a_j + b_j r + c_j c + d_j r c),   all coefficients >= 0, relative errors least in square
 
-and an array that was not fitted is predicted: that is the error to expect beyond.
+and workloads that were not fitted are predicted, of two extents those of the largest array: that is the error to expect beyond.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from accel.base.unit import RtlUnit
 SCALES = ("rows", "columns", "lanes")
 """Parameters by which arrays are enlarged without a change of what they are made of."""
 SMALL = 4
-FITTED_SIZES, PREDICTED_SIZE = (2, 4, 8), 8
 WORST_PREDICTION = 0.25
 
 
@@ -45,18 +44,16 @@ def _with(unit: RtlUnit, changed: Mapping[str, int]) -> RtlUnit:
     return type(unit)(**dict(unit) | dict(changed))
 
 
-def array_sizes(unit: RtlUnit) -> tuple[list[RtlUnit], RtlUnit]:
-    """The small arrays to fit, and the larger one to predict. Raises ValueError where ``unit`` has no extent to change."""
-    names = list(extents(unit))
-    if not names:
-        raise ValueError(f"{unit.kind()} is too large to be played, and has none of the parameters {', '.join(SCALES)} to shrink")
-    low, middle, high = FITTED_SIZES
-    corners = [dict(zip(names, sizes, strict=True)) for sizes in itertools.product((low, high), repeat=len(names))]
-    fitted = [c for c in corners if set(c.values()) != {high} or len(names) == 1] + [dict.fromkeys(names, middle)]
-    target = dict.fromkeys(names, PREDICTED_SIZE if len(names) > 1 else 2 * PREDICTED_SIZE)
+def array_sizes(unit: RtlUnit) -> list[RtlUnit]:
+    """Arrays small enough to play, the largest last: with s the least size that ``unit`` accepts, s and 2 s of one extent; of
+    two, s x 4 s, 4 s x s, 2 s x 2 s and 4 s x 4 s. Raises ValueError where there is no extent to change."""
     own = extents(unit)
-    units = [_with(unit, {n: min(v, own[n]) for n, v in sizes.items()}) for sizes in fitted]
-    return list(dict.fromkeys(units)), _with(unit, {n: min(v, own[n]) for n, v in target.items()})
+    if not own:
+        raise ValueError(f"{unit.kind()} is too large to be played, and has none of the parameters {', '.join(SCALES)} to shrink")
+    least = max(extents(shrunk(unit, 2)).values())
+    sizes = [(1,), (2,)] if len(own) == 1 else [(1, 4), (4, 1), (2, 2), (4, 4)]
+    wanted = [{n: min(own[n], least * f) for n, f in zip(own, factors, strict=True)} for factors in sizes]
+    return list(dict.fromkeys(_with(unit, sizes) for sizes in wanted))
 
 
 Rows = tuple[RtlUnit, Sequence[Mapping[str, int]], Sequence[float]]
@@ -64,7 +61,7 @@ Rows = tuple[RtlUnit, Sequence[Mapping[str, int]], Sequence[float]]
 
 
 def extrapolate(unit: RtlUnit, fitted: Sequence[Rows], predicted: Rows) -> Fit:
-    """Joules per event of ``unit`` from the arrays ``fitted``; ``held_out`` is the error on the array ``predicted``.
+    """Joules per event of ``unit`` from the arrays ``fitted``; ``held_out`` is the error on the workloads ``predicted``.
 
     Raises ValueError where that exceeds `WORST_PREDICTION`.
     """
@@ -79,8 +76,8 @@ def extrapolate(unit: RtlUnit, fitted: Sequence[Rows], predicted: Rows) -> Fit:
     residual, held_out = (float(np.sqrt(np.mean((m @ solution - 1) ** 2))) for m in (matrix, _columns(predicted, kept)))
     if held_out > WORST_PREDICTION:
         raise ValueError(
-            f"the joules of {unit.kind()} cannot be told from smaller arrays: of one with {extents(predicted[0])} they are "
-            f"predicted to {held_out:.0%}, wanted {WORST_PREDICTION:.0%}"
+            f"the joules of {unit.kind()} cannot be told from smaller arrays: of workloads of one with {extents(predicted[0])} "
+            f"they are predicted to {held_out:.0%}, wanted {WORST_PREDICTION:.0%}"
         )
     joules = (solution.reshape(len(kept), -1) @ _products(unit)).tolist()
     found = dict(zip(kept, joules, strict=True)) | dict.fromkeys(carrier, 0.0)

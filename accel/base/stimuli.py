@@ -21,7 +21,7 @@ from workloads.ops import Op
 WORKLOADS, HELD_OUT = 30, 6
 PER_EVENT = 3  # workloads that are fitted for each event at least
 MOST_WORKLOADS = 60
-BUSY_CYCLES = 100  # of a workload, at least
+BUSY_CYCLES = 60  # of a workload, at least
 DRAWS = 400  # of ops until one fits the unit
 TRIES = 60  # of extents until the unit takes them
 LONGEST = 4096  # extent of a dimension that hardly adds to the latency

@@ -1,24 +1,31 @@
-"""`rtloom characterize`: area, clock, leakage and joules per event of a unit on a standard-cell library."""
+"""`rtloom characterize`: area, clock, leakage and joules per event of a unit on a standard-cell library.
+
+Without a Liberty file, the committed figures of the unit at these parameters, if there are any.
+"""
 
 from __future__ import annotations
 
 import itertools
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accel.base.tech import Entry, Tech
 from sim.commands import parse
 from sim.commands.emit import emit
 from sim.commands.foreign import tools
 from sim.commands.output import log, progress, table
 from sim.commands.rtl import rtl_class
-from sim.errors import BadInput, CheckFailed
+from sim.errors import BadInput, CheckFailed, StorageError
+
+COMMITTED = "asap7"
 
 
 def main(
     *,
     unit: str,
-    liberty: list[Path],
+    liberty: list[Path] | None,
     more: list[Path] | None,
     seed: int,
     settings: list[str] | None,
@@ -27,30 +34,91 @@ def main(
 ) -> None:
     """Characterise ``unit``; with ``out``, write ``UNIT.toml``, a technology file, there."""
     chosen = parse.unit(rtl_class(unit), settings)
-    files = [*liberty, *(more or [])]
+    files = [*(liberty or []), *(more or [])]
     for file in files:
         if not file.is_file():
             raise BadInput(f"--liberty: {file}: no such file")
+    if not files:
+        found = _committed(chosen)
+        emit("characterize", _plain(found), _listed(found), json, out)
+        return
+    path = None if out is None else out / f"{unit}.toml"
+    if path is not None:
+        _check_place(path)
     with tools("characterize"), progress(None) as shown:
         from accel.base.activity import MappingError
-        from accel.base.characterize import characterize
+        from accel.base.characterize import UnitError, characterize
         from accel.base.figures import write_entries
         from accel.base.liberty import LibertyError
 
         try:
             result = characterize(chosen, files, seed=seed, progress=_counted(shown))
-        except LibertyError as error:
+        except (LibertyError, UnitError) as error:
             raise BadInput(str(error)) from None
         except (MappingError, ValueError) as error:
             raise CheckFailed(str(error)) from None
     emit("characterize", result.summary(), _text(result), json, out)
-    if out is not None:
-        path = out / f"{unit}.toml"
+    if path is not None:
         try:
             write_entries(path, [result])
+        except OSError as error:
+            raise StorageError(f"{path}: cannot write: {error.strerror}") from None
         except ValueError as error:
             raise BadInput(str(error)) from None
         log(f"wrote {path}")
+
+
+def _check_place(path: Path) -> None:
+    """Say now, and not after minutes, that the technology file ``path`` cannot be written."""
+    if path.parent.exists() and not path.parent.is_dir():
+        raise StorageError(f"{path.parent}: cannot write there: it is no folder")
+    if not path.exists():
+        return
+    try:
+        Tech.from_data(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadInput(f"{path} is not a technology file, and is left as it is: {error}") from None
+
+
+def _committed(unit: Any) -> list[Entry]:
+    """The entries of the committed technology at the parameters of ``unit``. Raises BadInput where there are none."""
+    entries = Tech.load(COMMITTED).entry
+    found = [e for e in entries if e.matches(unit.kind(), dict(unit)) and set(e.parameters) == set(dict(unit))]
+    if not found:
+        known = dict.fromkeys(_parameters(e) for e in entries if e.component == unit.kind())
+        having = f"it has {' and '.join(known)}" if known else "it has none of this unit"
+        raise BadInput(
+            f"technology {COMMITTED} has no figures of {unit.kind()} at these parameters ({having}); to make them, give the "
+            "Liberty files of a standard-cell library: --liberty FILE [FILE ...]"
+        )
+    return found
+
+
+def _parameters(entry: Entry) -> str:
+    return ", ".join(f"{k}={v}" for k, v in entry.parameters.items())
+
+
+def _plain(entries: list[Entry]) -> dict[str, Any]:
+    rows = [e.model_dump(mode="json", by_alias=True, exclude_none=True) for e in entries]
+    return {"component": entries[0].component, "parameters": dict(entries[0].parameters), "committed": COMMITTED, "entry": rows}
+
+
+def _listed(entries: list[Entry]) -> str:
+    static = next((e for e in entries if e.area is not None), None)
+    lines = [
+        f"{entries[0].component}({_parameters(entries[0])}), committed in technology {COMMITTED}; --liberty FILE makes them anew"
+    ]
+    if static is not None and static.area is not None:
+        lines += [
+            f"area    {static.area:.1f} um2",
+            f"clock   {static.clock / 1e6:.0f} MHz" if static.clock else "clock   not known",
+        ]
+        lines.append(f"leakage {static.power * 1e6:.4g} uW" if static.power is not None else "leakage not known")
+        lines.append(f"source  {static.source}")
+    rows = [[e.event, e.energy * 1e15] for e in entries if e.event is not None and e.energy is not None]
+    return "\n".join([*lines, *(["", table(rows, ("event", "energy (fJ)"))] if rows else [])])
 
 
 def _counted(shown: Callable[[str, int], None]) -> Callable[[str], None]:
@@ -70,6 +138,11 @@ def _text(result: Any) -> str:
         f"leakage {leakage}",
         f"tools   {result.tools}",
     ]
+    if len(result.parts) > 1:
+        rows = [[p.module, p.count, p.cells, p.area_um2, p.count * p.area_um2] for p in result.parts]
+        lines += ["", table(rows, ("module", "count", "cells each", "area each (um2)", "area (um2)"))]
+    if result.composed_vs_flat:
+        lines += ["", f"composed against flat: {result.composed_vs_flat}"]
     if result.fit is not None:
         rows = [[event, joules * 1e15, result.fit.carrier.get(event)] for event, joules in result.fit.joules.items()]
         quality = f"residual {result.fit.residual:.1%}, held out {result.fit.held_out:.1%}"
@@ -77,6 +150,6 @@ def _text(result: Any) -> str:
             "",
             table(rows, ("event", "energy (fJ)", "carried by")),
             "",
-            f"{quality}, {result.checked_cycles:,} cycles checked",
+            f"{quality}, {result.checked_cycles:,} cycles checked; {result.statistics}",
         ]
-    return "\n".join(lines + ([result.note] if result.note else []))
+    return "\n".join(lines + [line for line in (result.how, result.note) if line])
