@@ -48,12 +48,14 @@ class OutputStationaryCell(wiring.Component):
         activation = Signal(kind.activation_bits, reset_less=True)
         weight = Signal(kind.weight_bits, reset_less=True)
         entering = Signal()
+        accumulates = Signal()  # a copy, so that one bit does not drive the adders of all cells
         m.d.comb += entering.eq(self.control.step & self.used)
         with m.If(self.advance):
             m.d.sync += control.step.eq(entering)
         with m.If(self.advance & entering):
             m.d.sync += [activation.eq(self.activation), weight.eq(self.weight)]
             m.d.sync += [control.first.eq(self.control.first), control.last.eq(self.control.last)]
+            m.d.sync += accumulates.eq(self.accumulate)
         m.d.comb += [self.control_right.eq(control), self.activation_right.eq(activation), self.weight_below.eq(weight)]
 
         drain = Signal(kind.result_bits, reset_less=True)
@@ -69,7 +71,7 @@ class OutputStationaryCell(wiring.Component):
             pe.weight.eq(weight),
             pe.step.eq(control.step),
             pe.first.eq(control.first),
-            pe.start.eq(drain & self.accumulate.replicate(kind.result_bits)),
+            pe.start.eq(drain & accumulates.replicate(kind.result_bits)),
             self.below.eq(drain),
             self.mac.eq(control.step & self.advance),
             self.drain.eq((summed | (self.shift & self.used)) & self.advance),
