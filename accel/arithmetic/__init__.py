@@ -31,9 +31,9 @@ from workloads.ops import Op, Pointwise
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-RUN_BITS = 24
-"""A run has less than 2^24 words, so that the counter stays small beside the operator."""
-ROW_LIMIT = 1 << 12
+RUN_BITS = 16
+"""A run has less than 2^16 words, so that the counter stays small beside the operator."""
+ROW_LIMIT = 1 << 8
 INTEGERS = ("int8", "int16", "int32")
 PRODUCTS = {"int8": "int16", "int16": "int32", "int32": "int32"}
 
