@@ -195,7 +195,7 @@ class SystolicArray(RtlUnit):
         dataflow = str(rng.choice(["output_stationary", "weight_stationary"]))
         operands = str(rng.choice(["int8", "fp16", "bf16"]))
         rows = max(log_uniform(32), 2)
-        columns = max(log_uniform(min(32, (96 if operands == "int8" else 24) // rows)), 2)  # so that it simulates in seconds
+        columns = max(log_uniform(min(32, (64 if operands == "int8" else 12) // rows)), 2)  # so that it simulates in seconds
         if rng.random() < 0.5:
             rows, columns = columns, rows
         depths = {} if operands == "int8" else {"multiply_depth": int(rng.integers(4)), "add_depth": int(rng.integers(5))}

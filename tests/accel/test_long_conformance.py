@@ -1,4 +1,7 @@
-"""Do the largest LUT core and long multi-tile GEMMs agree with their price, on Verilator, where a case takes a minute or more?"""
+"""Do the largest LUT core, large systolic arrays and long multi-tile GEMMs agree with their price, on Verilator?
+
+A case takes a minute or more.
+"""
 
 import sys
 
@@ -7,6 +10,7 @@ import pytest
 
 from accel.base.conformance import conform, random_cases
 from accel.lut_tensor_core import LutTensorCore
+from accel.systolic_array import SystolicArray
 from workloads.formats import FORMATS
 from workloads.ops import Linear
 
@@ -23,8 +27,10 @@ def linear(m, n, k, weights):
         (LutTensorCore(rows=8, columns=128, group=5, weight_bits=4), linear(9, 130, 23, "uint4")),
         (LutTensorCore(), linear(8, 128, 3200, "ternary")),
         (LutTensorCore(table_bits=8), linear(8, 192, 1600, "ternary")),
+        (SystolicArray(rows=32, columns=32), linear(40, 70, 100, "int8")),
+        (SystolicArray(rows=32, columns=32, dataflow="weight_stationary"), linear(100, 70, 40, "int8")),
     ],
-    ids=["largest", "gemm", "rounded"],
+    ids=["largest", "gemm", "rounded", "output_stationary", "weight_stationary"],
 )
 def test_large_cases_on_verilator(unit, op):
     report = conform([(unit, op)], seed=11, simulator="verilator")
