@@ -12,8 +12,8 @@ and each sum rounded on its own. Exponential, reciprocal and reciprocal square r
     quantize    scale = max |x| (1 / 127),  code = round(x (1 / scale)) in INT8
     dequantize  y = (x - zero sums) scale row_scale                   x and sums INT32, row_scale FP32
 
-A sum over a row takes the words of ``lanes`` elements in their order, each summed by a binary tree over neighbouring lanes; what
-a row lacks in its last word counts as zero. How far this is from the exact functions is in `kernels_ref.pointwise_ideal`.
+A sum over a row is one over words of ``lanes`` elements, each summed by a binary tree over neighbouring lanes; word w is added to
+part w mod 4, and the sum is (part 0 + part 1) + (part 2 + part 3). What a row lacks in its last word counts as zero. How far this is from the exact functions is in `kernels_ref.pointwise_ideal`.
 
 Special values. softmax: an element of -infinity gives exactly 0, a row of nothing else NaN; +infinity gives NaN there and 0
 elsewhere. A NaN makes every result of its row NaN wherever a row is reduced; but where codes are made its scale is NaN, and they
@@ -38,6 +38,7 @@ LOG2E = math.log2(math.e)
 GELU_LINEAR = -2 * math.sqrt(2 / math.pi) * LOG2E
 GELU_CUBIC = 0.044715 * GELU_LINEAR
 INT8_MAX = 127
+PARTS = 4
 FP16, FP32 = FORMATS["fp16"], FORMATS["fp32"]
 
 
@@ -72,30 +73,39 @@ class _Row:
         padded = np.pad(x, ((0, 0), (0, -x.shape[1] % self.lanes)), constant_values=F32(padding))
         return padded.reshape(len(x), -1, self.lanes)
 
-    def sum(self, x: np.ndarray, shifts: np.ndarray | None = None) -> np.ndarray:
-        """sum x [rows, 1]. Before word w is added the sum so far is divided by 2^shifts[:, w]."""
+    def sum(self, x: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
+        """sum x [rows, 1]; with ``offsets`` [rows, words], sum 2^(offsets[:, w] - offsets[:, -1]) x over the words w."""
         tree = self.words(x, 0)
         while tree.shape[-1] > 1:
             tree = tree[..., 0::2] + tree[..., 1::2]
-        total = np.zeros(len(x), F32)
-        for w in range(tree.shape[1]):
-            if shifts is not None:
-                scaled = np.ldexp(total, -shifts[:, w])
-                total = np.where(scaled < F32(2.0**-126), F32(0), scaled)
-            total = total + tree[:, w, 0]
-        return total[:, None]
+        terms = tree[..., 0]
+        parts = np.zeros((len(x), PARTS), F32)
+        scales = np.zeros((len(x), PARTS), np.int64)  # what the parts count in: 2^scales
+        for w in range(terms.shape[1]):
+            part = parts[:, w % PARTS]
+            if offsets is not None:
+                part, scales[:, w % PARTS] = _rescale(part, offsets[:, w] - scales[:, w % PARTS]), offsets[:, w]
+            parts[:, w % PARTS] = part + terms[:, w]
+        if offsets is not None:
+            parts = _rescale(parts, offsets[:, -1:] - scales)
+        return ((parts[:, 0] + parts[:, 1]) + (parts[:, 2] + parts[:, 3]))[:, None]
 
     def mean(self, x: np.ndarray) -> np.ndarray:
         return self.sum(x) * F32(1 / self.op.row)
 
 
+def _rescale(part: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """``part`` 2^-shift, by its exponent: zero below the normal range."""
+    scaled = np.ldexp(part, -shift)
+    return np.where(scaled < F32(2.0**-126), F32(0), scaled)
+
+
 def _softmax(row: _Row, x: np.ndarray) -> np.ndarray:
     highest = np.fmax.accumulate(np.fmax.reduce(row.words(x, -np.inf), axis=-1), axis=-1)
     offsets = _offset(highest)  # [rows, words]
-    shifts = np.diff(offsets, axis=1, prepend=offsets[:, :1])
     logits = x * F32(LOG2E)
     each = np.repeat(offsets, row.lanes, axis=1)[:, : x.shape[1]]
-    total = row.sum(exponential(logits - each.astype(F32)), shifts)
+    total = row.sum(exponential(logits - each.astype(F32)), offsets)
     return exponential(logits - offsets[:, -1:].astype(F32)) * reciprocal(total)
 
 

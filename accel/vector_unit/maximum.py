@@ -1,7 +1,7 @@
 """The highest element so far, and the integer offset M of a softmax that follows it.
 
 Keys are FP16 patterns put in the order of their numbers (or their magnitudes alone). A tree over the lanes finds the highest of a
-word, which the maximum so far then takes in. From there, in two more registers,
+word, which the maximum so far then takes in. From there, in three more registers,
 
     M = floor(trunc(x) 5909 / 4096) + 1        within 7 of x log2 e, infinities counting as 65536
 
@@ -21,7 +21,6 @@ from workloads.formats import FORMATS
 FP16, FP32, INT32 = FORMATS["fp16"], FORMATS["fp32"], FORMATS["int32"]
 KEY_BITS = 16
 LOG2E = 5909  # log2 e in units of 2^-12
-SHIFT_BITS = 8
 OFFSET_BITS = 18
 
 
@@ -41,7 +40,7 @@ class Maximum(wiring.Component):
                 "highest": Out(32),  # FP32
                 "arrived": Out(1),  # a word will have been taken in
                 "minus_offset": Out(32),  # -M in FP32, of the word that passes by
-                "shift": Out(SHIFT_BITS),  # by how much M has grown with that word, cut off at 255
+                "offset": Out(signed(OFFSET_BITS)),  # M
             }
         )
 
@@ -70,24 +69,21 @@ class Maximum(wiring.Component):
         bits = Cat(highest[:-1] ^ (~highest[-1]).replicate(KEY_BITS - 1), ~highest[-1])
         m.submodules.to_float = to_float = Convert(FP16, FP32)
         m.submodules.offset_to_float = offset_to_float = Convert(INT32, FP32)
-        offset = Signal(signed(OFFSET_BITS))  # with a reset, as the first shift of all is against it
-        passed, passed_2 = Signal(), Signal()
-        grown = Signal(OFFSET_BITS + 1)
-        following = Signal.like(offset)
+        whole, offset = (Signal(signed(OFFSET_BITS), name=name, reset_less=True) for name in ("whole", "offset"))
+        passed = Signal(3)
         m.d.comb += [
             to_float.a.eq(bits),
             self.highest.eq(to_float.result),
-            following.eq(((self._whole(bits) * LOG2E) >> 12) + 1),
             offset_to_float.a.eq(-offset),
-            grown.eq(following - offset),
         ]
-        shift = Signal(SHIFT_BITS, reset_less=True)
         with m.If(self.go):
-            m.d.sync += [passed.eq(valid), passed_2.eq(passed)]
-            with m.If(passed):
-                m.d.sync += [offset.eq(following), shift.eq(Mux(grown[SHIFT_BITS:].any(), (1 << SHIFT_BITS) - 1, grown))]
-            with m.If(passed_2):
-                m.d.sync += [self.minus_offset.eq(offset_to_float.result), self.shift.eq(shift)]
+            m.d.sync += passed.eq(Cat(valid, passed))
+            with m.If(passed[0]):
+                m.d.sync += whole.eq(self._whole(bits))
+            with m.If(passed[1]):
+                m.d.sync += offset.eq(((whole * LOG2E) >> 12) + 1)
+            with m.If(passed[2]):
+                m.d.sync += [self.minus_offset.eq(offset_to_float.result), self.offset.eq(offset)]
         return m
 
     def _higher(self, m: Module, name: str, a: Value, b: Value) -> Value:

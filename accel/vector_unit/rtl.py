@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from accel.base.fp import Convert
 from accel.base.streams import event_layout
 from accel.vector_unit.lane import Lane, Source
-from accel.vector_unit.maximum import SHIFT_BITS, Maximum
+from accel.vector_unit.maximum import OFFSET_BITS, Maximum
 from accel.vector_unit.program import LONGEST
 from accel.vector_unit.sequencer import SHARED, TRIP_LAYOUT, Sequencer, Sink, Words, config_layout
 from accel.vector_unit.special import Function
@@ -25,7 +25,7 @@ from workloads.formats import FORMATS
 
 FP16, FP32, INT8 = FORMATS["fp16"], FORMATS["fp32"], FORMATS["int8"]
 NONE, ONE = 1 << 31, 0x3F800000  # FP32: -0, which changes no sum, and 1
-TAG = data.StructLayout({"valid": 1, "last": 1, "trip": range(LONGEST), "shift": SHIFT_BITS, "function": Function})
+TAG = data.StructLayout({"valid": 1, "last": 1, "trip": range(LONGEST), "offset": signed(OFFSET_BITS), "function": Function})
 
 
 class VectorRtl(wiring.Component):
@@ -142,7 +142,7 @@ class VectorRtl(wiring.Component):
             m.d.sync += [tag.trip.eq(sequencer.next_trip), tag.function.eq(sequencer.trip.function)]
             with m.If(repeats):
                 m.d.sync += [tag.valid.eq(1), tag.last.eq(before.last)]
-            m.d.sync += [tags[0].eq(tag), tags[0].shift.eq(self.maximum.shift)]
+            m.d.sync += [tags[0].eq(tag), tags[0].offset.eq(self.maximum.offset)]
             m.d.sync += [after.eq(earlier) for earlier, after in itertools.pairwise(tags)]
         uses_y = tag.valid & (trip.b == Source.Y)
         uses_z = tag.valid & ((trip.b == Source.Z) | (trip.c == Source.Z))
@@ -215,18 +215,16 @@ class VectorRtl(wiring.Component):
         m.d.comb += [tag.eq(leaving), tag.valid.eq(leaving.valid & summing)]
         for stage in range(levels(self.lanes) * TREE_LEVEL):
             tag = self._next(m, tag, f"tag_tree_{stage}")
-        added = self._next(m, tag, "tag_total")
-        load = go & added.valid
         arrived = go & leaving.valid
         m.d.comb += [
             total.go.eq(go),
             total.clear.eq(sequencer.begin & summing),
             *(total.terms[i].eq(lane.result) for i, lane in enumerate(lanes)),
             total.end.eq(tag.valid),
-            total.load.eq(load),
             total.rescale.eq(phase.online),
-            total.shift.eq(added.shift),
-            self.events.reduce.eq(Mux(load, self.lanes, 0)),
+            total.last.eq(tag.last),
+            total.offset.eq(tag.offset),
+            self.events.reduce.eq(Mux(go & total.load, self.lanes, 0)),
         ]
         with m.If(arrived), m.Switch(phase.sink):
             with m.Case(Sink.S0, Sink.SCALE):
@@ -241,7 +239,7 @@ class VectorRtl(wiring.Component):
             sends.eq(Cat(sink == phase.sink for sink in (Sink.OUT, Sink.INTEGERS, Sink.RECTIFIED, Sink.SCALE)).any()),
             send.eq(arrived & sends),
             done.eq(Mux(phase.sink == Sink.MAXIMUM, self.found.valid & self.found.last & go, arrived & leaving.last)),
-            sequencer.done.eq(Mux(summing, load & added.last, done)),
+            sequencer.done.eq(Mux(summing, total.done, done)),
             sequencer.finished.eq(self.results.valid & self.results.ready & last),
             self.events.word_out.eq(send),
         ]

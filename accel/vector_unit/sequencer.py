@@ -89,10 +89,11 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         new = self.config.payload
-        idle, entering = Signal(init=1), Signal()
+        idle, begins, entering = Signal(init=1), Signal(), Signal()
         number, first, last = Signal(PHASE), Signal(PHASE), Signal(PHASE)
         rows, words, left = (Signal(RUN_BITS, name=name) for name in ("rows", "words", "left"))
         slot = Signal(range(LONGEST))
+        phase = Signal(PHASE_LAYOUT)  # number `number`
         single = self.phase.words != Words.ROW
         m.d.comb += [
             self.config.ready.eq(idle),
@@ -100,7 +101,9 @@ class Sequencer(wiring.Component):
             self.last_word.eq(single | (left == 0)),
             self.last_phase.eq((number == last) & (rows == 0)),
         ]
-        m.d.sync += self.begin.eq(0)
+        m.d.sync += [begins.eq(0), self.begin.eq(begins)]
+        with m.If(begins):
+            m.d.sync += [entering.eq(1), slot.eq(0), self.phase.eq(phase)]
         with m.If(self.go & entering):
             m.d.sync += slot.eq(slot + 1)
             with m.If(slot == self.phase.final):
@@ -110,28 +113,29 @@ class Sequencer(wiring.Component):
             with m.If(self.last_word):
                 m.d.sync += entering.eq(0)
         with m.If(self.done & ~self.last_phase):
-            m.d.sync += [entering.eq(1), self.begin.eq(1), slot.eq(0), left.eq(words), number.eq(number + 1)]
+            m.d.sync += [begins.eq(1), left.eq(words), number.eq(number + 1)]
             with m.If(number == last):
                 m.d.sync += [number.eq(first), rows.eq(rows - 1)]
         with m.If(self.config.valid & idle):
-            m.d.sync += [idle.eq(0), entering.eq(1), self.begin.eq(1), slot.eq(0), left.eq(new.words)]
+            m.d.sync += [idle.eq(0), begins.eq(1), left.eq(new.words)]
             m.d.sync += [number.eq(new.first), first.eq(new.first), last.eq(new.last), rows.eq(new.rows), words.eq(new.words)]
         with m.If(self.finished):
             m.d.sync += idle.eq(1)
 
+        # A phase has a cycle before its first one, in which it is looked up.
         with m.Switch(number):
-            for i, phase in enumerate(PHASES):
+            for i, entry in enumerate(PHASES):
                 with m.Case(i):
                     word = {
-                        "final": phase.period - 1,
-                        "sink": Sink[phase.sink.upper()],
-                        "words": Words[phase.words.upper()],
-                        "online": phase.online,
-                        "kind": Kind[phase.x.upper()],
+                        "final": entry.period - 1,
+                        "sink": Sink[entry.sink.upper()],
+                        "words": Words[entry.words.upper()],
+                        "online": entry.online,
+                        "kind": Kind[entry.x.upper()],
                     }
-                    m.d.comb += self.phase.eq(PHASE_LAYOUT.const(word))
+                    m.d.comb += phase.eq(PHASE_LAYOUT.const(word))
                     with m.Switch(self.next_trip):
-                        for t, trip in enumerate(phase.trips):
+                        for t, trip in enumerate(entry.trips):
                             with m.Case(t):
                                 m.d.comb += self.trip.eq(trip_word(trip))
         return m

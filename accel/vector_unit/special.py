@@ -8,8 +8,8 @@ The highest five bits of f choose c0, c1 and c2 of a segment, the 18 others are 
 
     c0 + ((c1 + (c2 (d >> 6) >> 12)) d >> 18)
 
-Results below the normal range are zero, subnormal arguments count as zero. Registers: behind the argument's reduction, and behind
-the table.
+Results below the normal range are zero, subnormal arguments count as zero. Registers: the argument, what it is
+reduced to, the segment's start and slope, and the significand.
 """
 
 from __future__ import annotations
@@ -61,18 +61,21 @@ class Special(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        sign, exponent, mantissa = self.x[-1], self.x[FRACTION:-1], self.x[:FRACTION]
+        x, chosen = Signal(32, reset_less=True), Signal(Function, reset_less=True)
+        with m.If(self.load):
+            m.d.sync += [x.eq(self.x), chosen.eq(self.function)]
+        sign, exponent, mantissa = x[-1], x[FRACTION:-1], x[:FRACTION]
         zero, top = exponent == 0, exponent.all()
         is_nan = top & mantissa.any()
-        fixed = self._fixed()
+        fixed = self._fixed(x)
         f = Signal(FRACTION, reset_less=True)
         lower = Signal(signed(10), reset_less=True)  # the biased exponent of a significand below one
         nan, infinity, none, minus = (Signal(name=name, reset_less=True) for name in ("nan", "infinity", "none", "minus"))
         function, odd = Signal(Function, reset_less=True), Signal(reset_less=True)
-        with m.If(self.load):
-            m.d.sync += [f.eq(mantissa), function.eq(self.function), odd.eq(~exponent[0]), nan.eq(is_nan)]
+        with m.If(self.enable):
+            m.d.sync += [f.eq(mantissa), function.eq(chosen), odd.eq(~exponent[0]), nan.eq(is_nan)]
             m.d.sync += [infinity.eq(zero), none.eq(top), minus.eq(sign)]
-            with m.Switch(self.function):
+            with m.Switch(chosen):
                 with m.Case(Function.EXPONENTIAL):
                     beyond = exponent > HIGHEST_EXPONENT
                     m.d.sync += [f.eq(fixed[:FRACTION]), lower.eq(fixed[FRACTION:].as_signed() + (BIAS - 1))]
@@ -91,16 +94,20 @@ class Special(wiring.Component):
         with m.If(self.enable):
             m.d.sync += [flags.eq(Cat(nan, infinity, none, minus)), lower_2.eq(lower), d.eq(f[:OFFSET])]
             m.d.sync += [start.eq(c0), slope.eq(c1 + ((c2 * f[6:OFFSET]) >> 12))]
-        m.d.comb += self.result.eq(self._packed(m, start + ((slope * d) >> OFFSET), lower_2, flags))
+        significand = Signal(FRACTION + 2, reset_less=True)
+        flags_3, lower_3 = Signal.like(flags, reset_less=True), Signal.like(lower, reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += [significand.eq(start + ((slope * d) >> OFFSET)), flags_3.eq(flags), lower_3.eq(lower_2)]
+        m.d.comb += self.result.eq(self._packed(m, significand, lower_3, flags_3))
         return m
 
-    def _fixed(self) -> Value:
+    def _fixed(self, x: Value) -> Value:
         """x with 23 bits below the point, cut off, where |x| < 128."""
-        exponent = self.x[FRACTION:-1]
+        exponent = x[FRACTION:-1]
         distance = (HIGHEST_EXPONENT - exponent)[:8]
-        significand = Cat(Const(0, HIGHEST_EXPONENT - BIAS), self.x[:FRACTION], exponent.any())
+        significand = Cat(Const(0, HIGHEST_EXPONENT - BIAS), x[:FRACTION], exponent.any())
         magnitude = Mux(distance[5:].any(), 0, significand >> distance[:5])
-        return Mux(self.x[-1], -magnitude, magnitude)[: FRACTION + 8]
+        return Mux(x[-1], -magnitude, magnitude)[: FRACTION + 8]
 
     def _column_shape(self, column: int) -> Shape:
         values = [row[column] for f in self.functions for table in TABLES[f] for row in table]
@@ -117,9 +124,8 @@ class Special(wiring.Component):
         return Mux(function == Function.ROOT, Mux(odd, root[1], root[0]), first) if root else first
 
     def _packed(self, m: Module, significand: Value, lower: Value, flags: Value) -> Value:
-        whole = Signal(FRACTION + 2)
         exponent = Signal(signed(11))
         nan, infinity, none, minus = flags
-        m.d.comb += [whole.eq(significand), exponent.eq(lower + whole[FRACTION:])]
-        number = Mux(none | (exponent <= 0), 0, Mux(infinity, INFINITY, Cat(whole[:FRACTION], exponent[:8])))
+        m.d.comb += exponent.eq(lower + significand[FRACTION:])
+        number = Mux(infinity, INFINITY, Mux(none | (exponent <= 0), 0, Cat(significand[:FRACTION], exponent[:8])))
         return Mux(nan, NAN, Cat(number[:31], minus))
