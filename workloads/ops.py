@@ -130,6 +130,7 @@ class TablePrecompute(Op):
     """T[m, g, i] = -A[m, gK] + sum_{j=1..K-1} (2 bit_{j-1}(i) - 1) A[m, gK + j], i < 2^(K-1), g < ceil(k / K).
 
     The symmetrised half table of the LUT tensor core (LUT Tensor Core, ISCA'25); K is ``group``. Rows are padded with zeros.
+    FP16 activations give FP16 sums, or with ``entry_bits`` = 8 INT8 codes and an exponent per table.
     """
 
     kind = "table_precompute"
@@ -138,7 +139,7 @@ class TablePrecompute(Op):
     k: Extent
     group: int = 4
     entry_bits: int | None = None
-    """Bits that an entry is rounded to; None keeps it exact."""
+    """Bits that an entry is rounded to; None keeps it exact, or in the format of the activations."""
     activations: Format = INT8
 
     @property
