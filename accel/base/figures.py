@@ -105,13 +105,17 @@ def write_entries(path: Path, results: Sequence[Characterisation], *, date: date
             Tech.from_data(old)
         except ValueError as error:
             raise ValueError(f"{path} is not a technology file, and is left as it is: {error}") from error
-    new = {(r.component, *sorted(r.parameters.items())) for r in results}
-    rows = [row for row in old.get("entry", []) if (row["component"], *sorted(row.get("parameters", {}).items())) not in new]
+    rows = [row for row in old.get("entry", []) if not any(_replaces(result, row) for result in results)]
     rows += [row for result in results for row in entries(result, date or datetime.date.today())]
     lines = [f"{key} = {_toml(old[key])}" for key in ("name", "about")]
     for row in rows:
         lines += ["", "[[entry]]", *(f"{key} = {_toml(row[key])}" for key in ORDER if key in row)]
     rtl.write_atomically(path, "\n".join(lines) + "\n")
+
+
+def _replaces(result: Characterisation, row: Mapping[str, Any]) -> bool:
+    """Whether ``row`` is of the same unit, or was before the unit got further parameters."""
+    return row["component"] == result.component and row.get("parameters", {}).items() <= result.parameters.items()
 
 
 def _toml(value: Any) -> str:

@@ -46,12 +46,12 @@ def _with(unit: RtlUnit, changed: Mapping[str, int]) -> RtlUnit:
 
 def array_sizes(unit: RtlUnit) -> list[RtlUnit]:
     """Arrays small enough to play, the largest last: with s the least size that ``unit`` accepts, s and 2 s of one extent; of
-    two, s x 4 s, 4 s x s, 2 s x 2 s and 4 s x 4 s. Raises ValueError where there is no extent to change."""
+    two, s x s, s x 4 s, 4 s x s, 2 s x 2 s and 4 s x 4 s. Raises ValueError where there is no extent to change."""
     own = extents(unit)
     if not own:
         raise ValueError(f"{unit.kind()} is too large to be played, and has none of the parameters {', '.join(SCALES)} to shrink")
     least = max(extents(shrunk(unit, 2)).values())
-    sizes = [(1,), (2,)] if len(own) == 1 else [(1, 4), (4, 1), (2, 2), (4, 4)]
+    sizes = [(1,), (2,)] if len(own) == 1 else [(1, 1), (1, 4), (4, 1), (2, 2), (4, 4)]
     wanted = [{n: min(own[n], least * f) for n, f in zip(own, factors, strict=True)} for factors in sizes]
     return list(dict.fromkeys(_with(unit, sizes) for sizes in wanted))
 
