@@ -14,7 +14,7 @@ Words, first field in the lowest bits; u = q - lowest and z - lowest are unsigne
     scales        columns x (16 bits of scale, 4 of zero point)      one per group
     results       columns x FP32                                     one per row in use, the last row first
 
-Timing, for m rows and n columns in use, G groups of g steps, and D = 1 for FP16, else 0:
+Timing, for m rows and n columns in use, G groups of g steps, and D = 2 for FP16, else 1:
 
     cycles between groups    I = max(g, m + n)            cycles of one invocation    g + m + n + rows + D + depth + 8 + (G - 1) I
 
@@ -33,7 +33,8 @@ from pydantic import Field
 from accel.base.cost import Cost
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
-from accel.mixpe.operands import GROUP_BITS, LONGEST_GROUP, OPERANDS, SHORTEST_GROUP
+from accel.mixpe.operands import BEFORE_SUM, GROUP_BITS, LONGEST_GROUP, OPERANDS, SHORTEST_GROUP, event_of
+from accel.systolic_array.timing import segment_events, segment_interval, segment_latency
 from workloads.formats import FORMATS, parse_format
 from workloads.ops import Linear, Op
 
@@ -77,19 +78,16 @@ class MixPe(RtlUnit):
 
     def tile_cost(self, tile: Op) -> Cost:
         """Alike whether scales and zero points are operands of the op or whether it leaves them to the unit."""
-        from accel.mixpe.dequantizer import BEFORE_SUM
-        from accel.systolic_array import output_stationary as stationary
-
         group, groups = tile.weights.group, tile.groups
         wide, delay = tile.n + 1, OPERANDS[self.activations].delay  # the sums of activations are one more column
-        between = stationary.segment_interval(self.rows, tile.m, wide, group, delay=delay)
-        first = stationary.segment_latency(self.rows, tile.m, wide, group, delay=delay)
-        of_array = stationary.segment_events(self.rows, tile.m, tile.n, group, row_sum=True)
+        between = segment_interval(self.rows, tile.m, wide, group, delay=delay)
+        first = segment_latency(self.rows, tile.m, wide, group, delay=delay)
+        of_array = segment_events(self.rows, tile.m, tile.n, group, row_sum=True)
         results = tile.m * tile.n
         return Cost(
             latency=first + BEFORE_SUM + self.depth + 1 + (groups - 1) * between,
             interval=groups * between,
-            events={f"group_{name}" if name == "output" else name: groups * count for name, count in of_array.items()}
+            events={event_of(name): groups * count for name, count in of_array.items()}
             | {
                 "scale_load": groups * tile.n,  # scales and zero points
                 "dequantize": groups * results,  # a zero point, a conversion, a multiply-add

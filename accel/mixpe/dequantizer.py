@@ -15,14 +15,10 @@ from amaranth.lib.wiring import In, Out
 
 from accel.base.fp import Convert, MultiplyAdd
 from accel.mixpe.adders import total
-from accel.mixpe.operands import WEIGHT_BITS, Operands
+from accel.mixpe.operands import BEFORE_SUM, CONVERT_DEPTH, WEIGHT_BITS, Operands
 from workloads.formats import FORMATS, Format
 
 FP16, FP32 = FORMATS["fp16"], FORMATS["fp32"]
-CONVERT_DEPTH = 2
-BEFORE_SUM = 2 + CONVERT_DEPTH
-"""Cycles from a word of the array to the multiply-adder."""
-
 PARAMETERS = data.StructLayout({"scale": FP16.bits, "zero": WEIGHT_BITS})
 
 

@@ -5,6 +5,8 @@ the group, and sum A (q - z) = sum A u - (z - lowest) sum A, so a signed code co
 
     INT8    total += a u: four gated activations and the total meet in one carry-save adder
     FP16    cycle 0: a u of the significand, shifted by up to 15; cycle 1: shifted by 16 or not, total += the shifted product
+
+The result is the total's register, so that no multiplexer of the drain follows the adder.
 """
 
 from __future__ import annotations
@@ -73,39 +75,35 @@ class ShiftAdd(_Accumulator):
 
     def _sum(self, m, significand, enable, first):
         bits = self.kind.result_bits
-        so_far, before = Signal(bits, name="total", reset_less=True), Signal(bits)
-        m.d.comb += before.eq(Mux(first, 0, so_far))
+        so_far, before, following = Signal(bits, name="total", reset_less=True), Signal(bits), Signal(bits)
+        m.d.comb += [before.eq(Mux(first, 0, so_far)), self.result.eq(so_far)]
+        with m.If(enable):
+            m.d.sync += so_far.eq(following)
         terms = partial_products(significand, self.weight)
         if self.operands.shift:
             product = Signal(signed(len(significand) + WEIGHT_BITS))
             m.d.comb += product.eq(total(m, terms, len(product)))
-            m.d.comb += self.result.eq(before + self._shifted(m, product))
+            m.d.comb += following.eq(before + self._shifted(m, product))
         else:
-            m.d.comb += self.result.eq(total(m, [*terms, before], bits))
-        with m.If(enable):
-            m.d.sync += so_far.eq(self.result)
+            m.d.comb += following.eq(total(m, [*terms, before], bits))
 
 
 class ActivationSum(_Accumulator):
     """sum A, and whether a summand was not finite."""
 
     def _sum(self, m, significand, enable, first):
-        bits = self.operands.row_sum_bits
-        so_far = Signal(signed(bits), name="total", reset_less=True)
-        before, following = Signal(signed(bits)), Signal(signed(bits))
+        so_far = Signal(signed(self.operands.row_sum_bits), name="total", reset_less=True)
+        before = Signal.like(so_far, name="before")
         m.d.comb += before.eq(Mux(first, 0, so_far))
-        with m.If(enable):
-            m.d.sync += so_far.eq(following)
         if not self.operands.shift:
-            m.d.comb += [following.eq(before + significand.as_signed()), self.result.eq(following)]
+            m.d.comb += self.result.eq(so_far)
+            with m.If(enable):
+                m.d.sync += so_far.eq(before + significand.as_signed())
             return
-        bad, worst, worst_so_far = Signal(reset_less=True), Signal(), Signal(reset_less=True)
+        bad, worst = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += self.result.eq(Cat(so_far, worst))
+        following = before + self._shifted(m, significand.as_signed())
         with m.If(self.advance & self.step):
             m.d.sync += bad.eq(self.activation[self.operands.significand :] == NOT_FINITE)
-        m.d.comb += [
-            following.eq(before + self._shifted(m, significand.as_signed())),
-            worst.eq(bad | (worst_so_far & ~first)),
-            self.result.eq(Cat(following, worst)),
-        ]
         with m.If(enable):
-            m.d.sync += worst_so_far.eq(worst)
+            m.d.sync += [so_far.eq(following), worst.eq(bad | (worst & ~first))]

@@ -14,11 +14,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from accel.base.streams import count_ones, event_layout
-from accel.mixpe.dequantizer import BEFORE_SUM, FP32, PARAMETERS, Dequantizer
-from accel.mixpe.operands import GROUP_BITS, OPERANDS, WEIGHT_BITS
+from accel.mixpe.dequantizer import FP32, PARAMETERS, Dequantizer
+from accel.mixpe.operands import BEFORE_SUM, GROUP_BITS, OPERANDS, WEIGHT_BITS, event_of
 from accel.mixpe.pe import activation_sum, shift_add
-from accel.systolic_array import output_stationary
+from accel.systolic_array import timing
 from accel.systolic_array.edges import OutputBuffer, WordRegister
+from accel.systolic_array.output_stationary import OutputStationary
 
 RUN_BITS = 40
 """Width of the counter of invocations in a run."""
@@ -26,7 +27,7 @@ RUN_BITS = 40
 
 def config_layout(unit) -> data.StructLayout:
     """The array's config word, groups per invocation less one, invocations in the run less one."""
-    array = output_stationary.config_layout(unit.rows, unit.columns)
+    array = timing.config_layout(unit.rows, unit.columns)
     return data.StructLayout({"array": array, "groups": GROUP_BITS, "invocations": RUN_BITS})
 
 
@@ -36,11 +37,6 @@ def _token_layout(rows: int) -> data.StructLayout:
     return data.StructLayout({"valid": 1, "row": range(rows), "first_row": 1, "first": 1, "last": 1, "ends": 1, "bad": 1})
 
 
-def _event(name: str) -> str:
-    """The name here of the array's event ``name``: what leaves the array is the result of a group."""
-    return "group_output" if name == "output" else name
-
-
 class MixPeCore(wiring.Component):
     """Streams: ``config``, ``activations``, ``weights`` and ``scales`` in, ``results`` out; see `accel.mixpe` for their words."""
 
@@ -48,8 +44,8 @@ class MixPeCore(wiring.Component):
         self.unit, self.operands = unit, OPERANDS[unit.activations]
         rows, columns = unit.rows, unit.columns
         row_sum = activation_sum(self.operands)
-        self.array = output_stationary.OutputStationary(rows, columns, shift_add(self.operands), row_sum=row_sum)
-        inside = {_event(name): field.shape for name, field in self.array.events.shape()}
+        self.array = OutputStationary(rows, columns, shift_add(self.operands), row_sum=row_sum)
+        inside = {event_of(name): field.shape for name, field in self.array.events.shape()}
         own = event_layout(scale_load=columns, dequantize=columns, output=columns)
         super().__init__(
             {
@@ -155,7 +151,7 @@ class MixPeCore(wiring.Component):
             ]
         used = count_ones(columns_used)
         m.d.comb += [
-            *(self.events[_event(name)].eq(array.events[name]) for name, _ in array.events.shape()),
+            *(self.events[event_of(name)].eq(array.events[name]) for name, _ in array.events.shape()),
             self.events.scale_load.eq(loaded),
             self.events.dequantize.eq(Mux(take, used, 0)),
             self.events.output.eq(Mux(buffer.push, used, 0)),

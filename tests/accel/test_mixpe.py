@@ -17,8 +17,8 @@ from accel.base.script import Pass, Run
 from accel.gpu_tensor_core import GpuTensorCore
 from accel.lut_tensor_core import LutTensorCore
 from accel.mixpe import MixPe
-from accel.mixpe.dequantizer import BEFORE_SUM, FP16, FP32, Dequantizer
-from accel.mixpe.operands import NOT_FINITE, OPERANDS
+from accel.mixpe.dequantizer import FP16, FP32, Dequantizer
+from accel.mixpe.operands import BEFORE_SUM, NOT_FINITE, OPERANDS
 from accel.mixpe.pe import activation_sum, shift_add
 from accel.systolic_array import SystolicArray
 from kernels_ref.floats import decode, encode
@@ -198,14 +198,14 @@ def test_other_units_refuse_to_apply_scales(unit):
 @pytest.mark.parametrize(
     ("unit", "tile", "latency", "interval"),
     [
-        (MixPe(rows=4, columns=4, depth=3), linear(3, 2, 128, "uint4:128"), 128 + 3 + 2 + 4 + 3 + 8, 128),
+        (MixPe(rows=4, columns=4, depth=3), linear(3, 2, 128, "uint4:128"), 128 + 3 + 2 + 4 + 1 + 3 + 8, 128),
         (
             MixPe(rows=4, columns=4, activations="fp16", depth=0),
             linear(4, 4, 128, "int4:32", "fp16"),
-            32 + 4 + 4 + 4 + 1 + 8 + 96,
+            32 + 4 + 4 + 4 + 2 + 8 + 96,
             128,
         ),
-        (MixPe(rows=20, columns=9, depth=1), linear(20, 9, 48, "uint4:16"), 16 + 29 + 20 + 1 + 8 + 2 * 29, 3 * 29),
+        (MixPe(rows=20, columns=9, depth=1), linear(20, 9, 48, "uint4:16"), 16 + 29 + 20 + 1 + 1 + 8 + 2 * 29, 3 * 29),
     ],
 )
 def test_cycles_by_hand(unit, tile, latency, interval):
