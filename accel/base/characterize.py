@@ -14,6 +14,7 @@ cells is not played: its joules come from smaller arrays of the same modules (`a
 from __future__ import annotations
 
 import argparse
+import math
 import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -83,18 +84,20 @@ def characterize(
             progress(note)
             return bench.result(unit, mapped, note=note)
         small = unit if mapped.cells <= COMPARED else shrunk(unit)
-        flat = beside.submit(bench.flat, small) if len(mapped.parts) > 1 else None
+        about = mapped.cells * math.prod(extents(small).values()) // math.prod(extents(unit).values())
+        composed = len(mapped.parts) > 1
+        flat = beside.submit(bench.flat, small) if composed and about <= COMPARED else None
         if mapped.cells <= MOST_REPLAYED:
             measured = bench.measure(unit, mapped)
             progress("fitting joules per event")
             fitted, how = fit(measured.counts, measured.joules, held_out=HELD_OUT, worst_condition=WORST_CONDITION), ""
         else:
             measured, fitted, how = bench.from_smaller(unit)
-        against = ""
+        against = f"not measured, as {_named(small)} has about {about} cells" if composed else ""
         if flat is not None:
             progress("comparing with a flat synthesis")
-            composed = measured if small == unit else bench.measure(small, bench.synthesize(small), COMPARED_WORKLOADS)
-            against = _difference(small, composed, *flat.result())
+            parts = measured if small == unit else bench.measure(small, bench.synthesize(small), COMPARED_WORKLOADS)
+            against = _difference(small, parts, *flat.result())
     return bench.result(unit, mapped, measured, fitted, how=how, against=against)
 
 
