@@ -2,10 +2,9 @@
 
 Each of ``lanes`` lanes has one FP32 multiplier, one FP32 adder and one interpolator for exponential and reciprocal in a loop,
 which a word of ``lanes`` elements passes once per trip (`accel.vector_unit.program`): a function of t trips takes a word every t
-cycles.
-Row-wise functions go over their row once per phase and read it again each time, so that a row may have any length: softmax and
-rms_norm twice, layer_norm and quantize as often as their sums need. Softmax is online: maximum and rescaled sum in one phase.
-Between the phases lane 0 works on one scalar. What is computed, bit for bit: `kernels_ref.pointwise`.
+cycles. Row-wise functions go over their row once per phase and read it again each time, so that no row is kept: layer_norm three
+times, softmax, rms_norm and quantize twice. Softmax is online: maximum and rescaled sum in one phase. Between the phases lane 0
+works on one scalar. What is computed, bit for bit: `kernels_ref.pointwise`.
 
 Words, first field in the lowest bits, the last word of a row filled up with zeros:
 
@@ -18,8 +17,9 @@ Words, first field in the lowest bits, the last word of a row filled up with zer
 rope pairs lane i with lane i + lanes / 2: a word holds lanes / 2 elements of the first halves of heads and their partners of the
 second halves. y then holds -sin and sin, z cos and cos.
 
-Timing, with w words per row, LOOP cycles per trip (`accel.vector_unit.timing`): a phase of t trips takes (w - 1) t + t LOOP and
-a constant. Functions of one phase go over all words of a run without a break; the others finish a phase before the next one.
+Timing, with w words per row, LOOP cycles per trip (`accel.vector_unit.timing`): a phase of t trips takes (w - 1) t + t LOOP
+cycles and a constant. Functions of one phase go over all words of a run without a break; the others finish a phase before the
+next one.
 Source of the online softmax: Milakov and Gimelshein, arXiv 1805.02867; of its integer maximum: Softermax, DAC'21.
 """
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from amaranth.lib import wiring
 
 FEWEST_LANES, MOST_LANES = 4, 128
-LARGEST_ROW = 1 << 24
+LARGEST_ROW = 1 << 24  # elements; the words of a run are counted in 48 bits
 
 
 class VectorUnit(RtlUnit):
