@@ -34,17 +34,20 @@ class _FloatCells:
         self.depth = finish(unit.table)
         self.ends_row = Signal(unit.rows, name="ends_row")  # the last plane of a group fires
         m.d.comb += self.ends_row.eq(Mux(plane.fire & plane.last_plane, plane.row_used, 0))
-        self.group_row, self.first_group = (Signal(width) for width in (unit.rows, 1))
+        self.group_row = Signal(unit.rows, name="group_row")
         self.group_ahead = follow(m, self.group_row, self.ends_row, self.depth)
-        follow(m, self.first_group, plane.first_group, self.depth)
 
-    def _accumulate(self, name: str, enable: Value, first: Value, addend: Value) -> Value:
-        """An accumulator that adds ``addend`` (to +0 where ``first``) while ``enable``. Returns what it will hold."""
-        accumulator = Signal(self.format.bits, name=name, reset_less=True)
+    def _accumulate(self, name: str, enable: Value, addend: Value) -> Value:
+        """An accumulator that adds ``addend`` while ``enable``. Returns the sum.
+
+        After a segment it is back at +0, as it was after reset: clearing it in front of the adder would put the wires of that
+        decision to all cells on the longest path.
+        """
+        accumulator = Signal(self.format.bits, name=name)
         self.m.submodules[f"add_{name}"] = adder = Add(self.format)
-        self.m.d.comb += [adder.a.eq(Mux(first, 0, accumulator)), adder.b.eq(addend)]
+        self.m.d.comb += [adder.a.eq(accumulator), adder.b.eq(addend)]
         with self.m.If(enable):
-            self.m.d.sync += accumulator.eq(adder.result)
+            self.m.d.sync += accumulator.eq(Mux(self.plane.last_high, 0, adder.result))
         return adder.result
 
 
@@ -53,9 +56,8 @@ class HalfTableCells(_FloatCells):
 
     def __init__(self, m: Module, unit, plane: Plane):
         super().__init__(m, unit, plane)
-        self.high_row, self.first_high = (Signal(width) for width in (unit.rows, 1))
+        self.high_row = Signal(unit.rows, name="high_row")
         follow(m, self.high_row, plane.fire_row, self.depth)
-        follow(m, self.first_high, plane.first, self.depth)
 
     @property
     def _spare(self) -> int:
@@ -82,14 +84,14 @@ class HalfTableCells(_FloatCells):
     def total(self, r: int, table: list[Signal]) -> Value:
         """The sum of the activations of row ``r``, as the drain buffer takes it."""
         addend = self._addend(f"sum_addend_{r}", self.plane.sum_row[r], table[0])
-        return self._accumulate(f"sum_{r}", self.group_row[r], self.first_group, addend)
+        return self._accumulate(f"sum_{r}", self.group_row[r], addend)
 
     def cell(self, r: int, c: int, fire: Value, high: Value, entry: Value, negate: Value) -> Value:
         """The accumulator of row ``r`` and column ``c``, as the drain buffer takes it."""
         found = Signal(self.format.bits - self._spare, name=f"found_{r}_{c}")
         self.m.d.comb += found.eq(entry)
         addend = self._addend(f"addend_{r}_{c}", fire, Cat(found[:-1], found[-1] ^ negate))
-        return self._accumulate(f"accumulator_{r}_{c}", high, self.first_high, addend)
+        return self._accumulate(f"accumulator_{r}_{c}", high, addend)
 
     def _addend(self, name: str, enable: Value, value: Value) -> Value:
         """``value`` of stage 2 in stage 3, in the accumulator's format."""
@@ -104,7 +106,7 @@ class CodeTableCells(_FloatCells):
 
     def __init__(self, m: Module, unit, plane: Plane):
         super().__init__(m, unit, plane)
-        self.high_row, self.first_high = self.group_row, self.first_group
+        self.high_row = self.group_row
         rows = range(unit.rows)
         self.exponent = [Signal(EXPONENT_BITS, name=f"exponent_{r}", reset_less=True) for r in rows]
         self.group_exponent = [Signal(EXPONENT_BITS, name=f"group_exponent_{r}", reset_less=True) for r in rows]
@@ -135,7 +137,7 @@ class CodeTableCells(_FloatCells):
         with self.m.If(self.plane.sum_row[r]):
             self.m.d.sync += code.eq(table[0])
         addend = self._scaled(f"sum_addend_{r}", r, self.group_ahead[r], code)
-        return self._accumulate(f"sum_{r}", self.group_row[r], self.first_group, addend)
+        return self._accumulate(f"sum_{r}", self.group_row[r], addend)
 
     def cell(self, r: int, c: int, fire: Value, high: Value, entry: Value, negate: Value) -> Value:
         """The accumulator of row ``r`` and column ``c``, as the drain buffer takes it."""
@@ -147,7 +149,7 @@ class CodeTableCells(_FloatCells):
             before = Cat(1, Mux(self.plane.first_plane, 0, partial)).as_signed()
             m.d.sync += partial.eq((before + Cat(negate, added).as_signed()) >> 1)
         addend = self._scaled(f"addend_{name}", r, self.group_ahead[r], partial)
-        return self._accumulate(f"accumulator_{name}", high, self.first_high, addend)
+        return self._accumulate(f"accumulator_{name}", high, addend)
 
     def _scaled(self, name: str, r: int, enable: Value, value: Signal) -> Value:
         """Stage 3: value 2^(e - 21) of the group that has ended in row ``r``, rounded to the accumulator's format."""

@@ -155,7 +155,7 @@ class Core(wiring.Component):
             sum_row.eq(Mux(fire & first_plane, row_used, 0)),
             drain_row.eq(Mux(last_high, row_used, 0)),
         ]
-        plane = Plane(fire, first, first_plane, last_plane, first_group, row_used, fire_row, sum_row)
+        plane = Plane(fire, first, first_plane, last_plane, first_group, row_used, fire_row, sum_row, last_high)
         cells = CELLS[unit.table](m, unit, plane)
         follow(m, last_high, fire & last_of_segment, finish(unit.table))
         follow(m, run_ends, last_of_run, finish(unit.table))

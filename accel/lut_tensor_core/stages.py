@@ -24,6 +24,8 @@ class Plane:
     """`fire`, for the rows in use."""
     sum_row: Value
     """`fire` of a group's first plane, for the rows in use: -T[0] is the sum of the group's activations."""
+    last_high: Value
+    """Not of stage 2: the segment's last plane is in the last stage, and goes to the drain buffer."""
 
 
 def follow(m: Module, signal: Signal, source: Value, cycles: int) -> Value:

@@ -8,9 +8,9 @@ One word of ``rows`` x ``group`` INT8 activations enters and one word of ``rows`
 
 As on every stream of half tables (`accel.base.half_table`), what leaves is -T, which takes a bit less than T.
 
-FP16 activations pass a pipeline: a balanced tree of FP16 adders with a register behind each level, so that of K activations there
-are D = ceil(log2 K) levels, and for INT8 tables one more stage, which finds the largest exponent of the table and rounds every
-sum to steps of it. The tables of word w then leave in cycle 1 + D + w, or 2 + D + w.
+FP16 activations pass a pipeline: a balanced tree of ceil(log2 K) levels of FP16 adders of three stages each, and for INT8 tables
+one more stage, which finds the largest exponent of the table and rounds every sum to steps of it. With D stages the tables of
+word w leave in cycle 1 + D + w.
 Source of the symmetrised table: Mo et al., LUT Tensor Core, ISCA 2025.
 """
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 GROUP_BITS = 16  # an invocation takes at most 2^16 - 1 groups
 CONFIG_CYCLES = 1
+LEVEL_STAGES = 3  # registers of a level of FP16 adders, the one behind it included
 
 
 class TablePrecomputeUnit(RtlUnit):
@@ -90,7 +91,7 @@ class TablePrecomputeUnit(RtlUnit):
     @property
     def stages(self) -> int:
         """Registers from an input word to its tables."""
-        return 1 if self.activations == "int8" else (self.group - 1).bit_length() + (self.table == "int8")
+        return 1 if self.activations == "int8" else LEVEL_STAGES * (self.group - 1).bit_length() + (self.table == "int8")
 
     def check(self, op: Op) -> None:
         super().check(op)

@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from accel.base.fp import Add
 from accel.base.fp_round import shift_right
 from accel.base.half_table import CODE_BITS, NOT_FINITE
+from accel.table_precompute import LEVEL_STAGES
 from accel.table_precompute.rtl import FP16, RUN_BITS, Precompute
 
 MANTISSA = FP16.fields.mantissa
@@ -46,10 +47,10 @@ class FloatPrecompute(Precompute):
         return m
 
     def _signed_sums(self, m: Module, moves: Value, name: str, terms: list[Value], levels: int) -> list[Value]:
-        """-T of ``terms``: a first half, plus or minus the rest, both of one register less; all in ``levels`` registers."""
+        """-T of ``terms``, ``levels`` levels later: a first half, plus or minus the rest, both of a level less."""
         if len(terms) == 1:
             value = terms[0]
-            for level in range(levels):
+            for level in range(levels * LEVEL_STAGES):
                 value = _register(m, moves, f"{name}_{level}", value)
             return [value]
         half = -(-len(terms) // 2)
@@ -60,8 +61,8 @@ class FloatPrecompute(Precompute):
             for other in (rest[i], Cat(rest[-1 - i][:-1], ~rest[-1 - i][-1])):
                 for one in first:
                     label = f"{name}_{len(sums)}"
-                    m.submodules[f"add_{label}"] = adder = Add(FP16)
-                    m.d.comb += [adder.a.eq(one), adder.b.eq(other)]
+                    m.submodules[f"add_{label}"] = adder = Add(FP16, LEVEL_STAGES - 1)
+                    m.d.comb += [adder.a.eq(one), adder.b.eq(other), adder.enable.eq(moves)]
                     sums.append(_register(m, moves, label, adder.result))
         return sums
 
