@@ -19,15 +19,17 @@ from accel.base import characterize as subject
 from accel.base import power
 from accel.base import tech as tech_module
 from accel.base.activity import MappingError, Workload, record, replay
-from accel.base.characterize import characterize
+from accel.base.characterize import UnitError, characterize
+from accel.base.compose import Part
 from accel.base.cost import Cost
-from accel.base.figures import Characterisation, entries, hardware, stale, write_entries
-from accel.base.fit import Fit, fit, non_negative_least_squares
+from accel.base.figures import Characterisation, entries, hardware, stale, units_of, write_entries
+from accel.base.fit import Fit, carriers, fit, non_negative_least_squares
 from accel.base.liberty import read_liberty
 from accel.base.netlist import Netlist
 from accel.base.operands import operands
 from accel.base.rtl import ToolError, elaborate, rtlil_hash
 from accel.base.spec import discover
+from accel.base.stimuli import templates
 from accel.base.streams import event_layout
 from accel.base.synthesis import LibertyFiles, Synthesis, synthesize
 from accel.base.tech import Tech
@@ -178,6 +180,21 @@ def test_proportional_events_are_charged_to_one_of_them():
     assert found.joules == pytest.approx({"load": 2, "use": 0, "cycle": 5})
 
 
+def test_an_event_that_is_a_sum_of_others_is_charged_to_them():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(1, 99, (12, 3)).tolist()
+    table = [{"mac": a, "padding": b, "cycle": c, "output": a + b, "twice": 2 * c} for a, b, c in rows]
+    joules = [3 * t["mac"] + t["padding"] + 4 * t["output"] + t["cycle"] for t in table]
+    found = fit(table, joules, held_out=2, worst_condition=50)
+    assert found.carrier == {"output": "mac + padding", "twice": "cycle"}
+    assert found.joules == pytest.approx({"mac": 7, "padding": 5, "cycle": 1, "output": 0, "twice": 0}, abs=1e-9)
+
+
+def test_it_is_the_sum_that_is_given_up_whatever_comes_first():
+    assert carriers({"total": [3, 7, 9], "a": [1, 2, 7], "b": [2, 5, 2]}) == {"total": "a + b"}
+    assert carriers({"a": [1, 2, 7], "total": [3, 7, 9], "b": [2, 5, 2]}) == {"total": "a + b"}
+
+
 def test_a_badly_conditioned_fit_is_refused_with_its_condition_number():
     table = [{"a": 1000 * n, "b": 1000 * n + n % 2} for n in range(1, 9)]
     with pytest.raises(
@@ -268,6 +285,31 @@ def test_a_unit_that_stops_is_reported_with_its_state():
         record(unit, [_workload(unit)], 0, lambda line: None)
 
 
+def test_an_input_changes_only_when_its_word_has_been_taken():
+    """As behind a producer's register: gaps filled with zeros would toggle the logic twice for each word."""
+    unit = DotProduct()
+    tile, arrays = _workload(unit, k=20).runs[0]
+    (recording,) = record(unit, [Workload(((tile, arrays),), stall=0.6)], 0, lambda line: None)
+    words = [row["operands__payload"] for row in recording.inputs]
+    taken = [i["operands__valid"] and o["operands__ready"] for i, o in zip(recording.inputs, recording.outputs, strict=True)]
+    offered = [row["operands__valid"] for row in recording.inputs]
+    assert any(not o for o in offered[10:30])
+    for t in range(1, len(words)):
+        assert words[t] == words[t - 1] or (offered[t] and not offered[t - 1]) or taken[t - 1]
+
+
+def test_a_unit_for_which_no_op_can_be_drawn_is_said(liberty, monkeypatch):
+    if power.opensta_version() is None:
+        pytest.skip("OpenSTA is not installed (Debian: apt-get install opensta)")
+    monkeypatch.setattr(DotProduct, "check", _refuse)
+    with pytest.raises(UnitError, match=r"none of \d+ examples and draws of test_characterize fits these parameters"):
+        characterize(DotProduct(), liberty)
+
+
+def _refuse(unit, op):
+    raise ValueError("never")
+
+
 def test_events_of_a_workload_are_those_of_the_price():
     assert _workload(DotProduct(), k=9).events(DotProduct()) == Counter(mac=9, result=1)
 
@@ -325,6 +367,21 @@ def test_entries_are_a_technology_and_other_units_stay(tmp_path):
     assert all("2026-01-02" in e.source and e.source_class == "synthesized" for e in tech.entry)
 
 
+def test_entries_from_before_a_unit_got_a_parameter_are_replaced(tmp_path):
+    path = tmp_path / "mine.toml"
+    write_entries(path, [_result(), _result(parameters={"rows": 3, "table_bits": "none"})], date=DAY)
+    write_entries(path, [_result(parameters={"rows": 2, "table_bits": "none", "activations": "int8"})], date=DAY)
+    tech = Tech.from_data(tomllib.loads(path.read_text()))
+    assert {(e.parameters["rows"], len(e.parameters)) for e in tech.entry} == {(3, 2), (2, 3)}
+
+
+def test_the_area_entry_says_what_was_composed_of_what(tmp_path):
+    parts = (Part("pe", 16, 100, 90.0, 20.0), Part("top", 1, 50, 60.0, 30.0))
+    area, *others = entries(_result(parts=parts, composed_vs_flat="area +1.1%, of x(rows=4)", how="scaled in rows"), DAY)
+    assert "16 x pe 90.0 um2 + top 60.0 um2, composed against flat: area +1.1%, of x(rows=4)" in area["source"]
+    assert all("scaled in rows; activations int8 normal" in e["source"] for e in others)
+
+
 def test_a_file_that_is_something_else_is_left_alone(tmp_path):
     path = tmp_path / "notes.toml"
     path.write_text("precious = 1\n")
@@ -358,12 +415,13 @@ def test_committed_figures_are_of_the_rtl_as_it_is():
     assert stale(tech.model_copy(update={"entry": (changed,)}), known) != []
 
 
-def test_the_lut_core_has_an_entry_for_each_of_its_events():
-    unit = discover("accel", RtlUnit)["lut_tensor_core"]()
-    tile = Linear(m=2, n=64, k=64, weights=FORMATS["uint2"], activations=FORMATS["int8"])
-    found = {e.event for e in Tech.load("asap7").entry if e.matches("lut_tensor_core", dict(unit))}
-    assert found == {None, "cycle", *unit.tile_cost(tile).events}
-    assert {e.rtlil for e in Tech.load("asap7").entry if e.matches("lut_tensor_core", dict(unit))} == {rtlil_hash(unit)}
+@pytest.mark.parametrize("unit", units_of(Tech.load("asap7"), discover("accel", RtlUnit)), ids=str)
+def test_each_unit_has_an_entry_for_each_of_its_events_at_all_its_parameters(unit):
+    found = [e for e in Tech.load("asap7").entry if e.matches(unit.kind(), dict(unit))]
+    tiles = [next(tile for tile, count in unit.runs(op) if count) for op in templates(unit, np.random.default_rng(0))]
+    assert {e.event for e in found} == {None, "cycle"}.union(*(unit.tile_cost(tile).events for tile in tiles))
+    assert {e.rtlil for e in found} == {rtlil_hash(unit)}
+    assert all(set(e.parameters) == set(dict(unit)) for e in found)
 
 
 def test_the_readme_tells_the_truth():
