@@ -1,8 +1,9 @@
-"""The areas that LUT Tensor Core's table 2 and figure 13 compare, as entries of accel/tech/ablation_asap7.toml.
+"""The areas that LUT Tensor Core's table 2 and figure 13 compare, as entries of accel/tech/ablation_asap7.toml and, for the cells
+with FP16 activations, accel/tech/ablation_fp16_asap7.toml.
 
     python -m accel.lut_ablation.areas LIBERTY...
 
-maps every netlist onto the library again and writes the file (minutes). For size first, as the published scripts ask: the smallest
+maps every netlist onto the library again and writes both (minutes). For size first, as the published scripts ask: the smallest
 area at a clock of 1 GHz (`set_max_area 0`, `clk_period 1`; github.com/microsoft/T-MAC, sv_lut_array/scripts/constraint.tcl).
 """
 
@@ -15,17 +16,20 @@ from pathlib import Path
 from accel.base import power
 from accel.base.characterize import describe
 from accel.base.figures import Characterisation, hardware, write_entries
-from accel.base.rtl import elaborate, rtlil_hash
+from accel.base.rtl import digest, elaborate
 from accel.base.synthesis import SMALL, LibertyFiles, synthesize
 from accel.base.tech import Tech
-from accel.lut_ablation import RIVALS, STEPS, LutAblation, Step
+from accel.lut_ablation import STEPS, LutAblation, Step
+from accel.lut_ablation.fp16 import OPERANDS, Fp16Cell
 
 FILE = Path(__file__).parent.parent / "tech" / "ablation_asap7.toml"
+CELL_FILE = FILE.with_name("ablation_fp16_asap7.toml")
+CELL = "lut_ablation_fp16_cell"
 PERIOD_PS = 1000
 WIDTHS = range(1, 9)
 """Weight bits of figure 13."""
-LOOK_UP: tuple[Step, ...] = ("fused", "unpu")
-"""The look-ups of figure 13: its LUT and its conventional LUT."""
+NARROW = range(1, 5)
+"""Weight bits at which a conventional look-up and adders can be smaller than products."""
 
 
 def ablated(step: Step) -> LutAblation:
@@ -48,9 +52,10 @@ def units() -> Iterator[LutAblation]:
     yield smallest()
     for step in STEPS:
         yield ablated(step)
-    for bits in WIDTHS:
-        for step in (*LOOK_UP, *RIVALS):
-            yield rival(step, bits)
+    both: tuple[Step, ...] = ("fused", "mac")
+    narrow: tuple[Step, ...] = ("unpu", "add")
+    yield from (rival(step, bits) for step in both for bits in WIDTHS)
+    yield from (rival(step, bits) for step in narrow for bits in NARROW)
 
 
 def area(tech: Tech, unit: LutAblation) -> float:
@@ -61,14 +66,37 @@ def area(tech: Tech, unit: LutAblation) -> float:
     raise ValueError(f"{tech.name} has no area of {unit!r}; python -m accel.lut_ablation.areas writes those of units()")
 
 
+def cell_area(tech: Tech, kind: str) -> float:
+    """The committed area of the FP16 cell ``kind`` in um2."""
+    return next(entry.area for entry in tech.entry if entry.area is not None and entry.matches(CELL, {"kind": kind}))
+
+
+def cell_rtlil(kind: str) -> str:
+    """The RTLIL of the FP16 cell ``kind``."""
+    from amaranth.back import rtlil
+
+    return rtlil.convert(Fp16Cell(kind), name="top", emit_src=False)
+
+
 def measure(unit: LutAblation, files: LibertyFiles) -> Characterisation:
-    """Area, leakage and clock of ``unit``, mapped for area at `PERIOD_PS`."""
-    mapped = synthesize(elaborate(unit)[1], files, period_ps=PERIOD_PS, recipe=SMALL)
+    """Area, leakage and clock of ``unit``, mapped for size at `PERIOD_PS`."""
+    return _measure(unit.kind(), hardware(unit), elaborate(unit)[1], files)
+
+
+def measure_cell(kind: str, files: LibertyFiles) -> Characterisation:
+    """Area, leakage and clock of the FP16 cell ``kind``, mapped as a whole."""
+    return _measure(CELL, {"kind": kind}, cell_rtlil(kind), files, flat=True)
+
+
+def _measure(
+    component: str, parameters: dict[str, int | str], text: str, files: LibertyFiles, *, flat: bool = False
+) -> Characterisation:
+    mapped = synthesize(text, files, period_ps=PERIOD_PS, recipe=SMALL, flat=flat)
     leakage, shortest, critical = power.static(mapped, files, period_ps=PERIOD_PS)
     return Characterisation(
-        component=unit.kind(),
-        parameters=hardware(unit),
-        rtlil=rtlil_hash(unit),
+        component=component,
+        parameters=parameters,
+        rtlil=digest(text),
         area_um2=mapped.area_um2,
         sequential_um2=mapped.sequential_um2,
         cells=mapped.cells,
@@ -97,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = measure(unit, files)
         print(f"{unit!r}: {result.area_um2:.1f} um2", flush=True)
         write_entries(FILE, [result])
+    for kind in OPERANDS:
+        write_entries(CELL_FILE, [measure_cell(kind, files)])
 
 
 if __name__ == "__main__":
