@@ -28,7 +28,7 @@ LONGEST = 4096  # extent of a dimension that hardly adds to the latency
 
 
 def draw_workloads(unit: RtlUnit, rng: np.random.Generator, most: int = MOST_WORKLOADS) -> list[Workload]:
-    """At most ``most`` workloads. Raises ValueError where neither an example nor a draw of the unit's class fits its parameters."""
+    """At most ``most`` workloads. Raises ValueError where neither an example nor a draw of its class fits the unit."""
     ops = templates(unit, rng)
     events = {name for op in ops for name in unit.tile_cost(_cut(unit, op)).events}
     wanted = min(max(WORKLOADS, PER_EVENT * (1 + len(events)) + HELD_OUT), most)
@@ -50,7 +50,7 @@ def draw_workloads(unit: RtlUnit, rng: np.random.Generator, most: int = MOST_WOR
 def templates(unit: RtlUnit, rng: np.random.Generator) -> list[Op]:
     """One op per combination of everything but extents that ``unit`` takes, out of its class's examples and draws.
 
-    Ops with grouped weights only where there are none without.
+    Ops with grouped weights only where there are none without, and long groups only where there are no short ones.
     """
     found: dict[Any, Op] = {}
     count = 0
@@ -63,8 +63,12 @@ def templates(unit: RtlUnit, rng: np.random.Generator) -> list[Op]:
         found.setdefault(_kind(op), op)
     if not found:
         raise ValueError(f"none of {count} examples and draws of {unit.kind()} fits these parameters: {dict(unit)}")
-    plain = [op for op in found.values() if all(operand.format.group is None for operand in op.operands())]
-    return plain or list(found.values())
+    groups = {key: max((operand.format.group or 0) for operand in op.operands()) for key, op in found.items()}
+    return next(
+        some
+        for longest in (0, BUSY_CYCLES, max(groups.values()))
+        if (some := [op for key, op in found.items() if groups[key] <= longest])
+    )
 
 
 def _candidates(unit: RtlUnit, rng: np.random.Generator) -> Iterator[Op]:
