@@ -39,7 +39,7 @@ def house(tmp_path, monkeypatch):
 
 
 def test_examples_run_in_order(house):
-    assert house == ["accel/scalar_mac.py", "kernels_ref/integer.py"]
+    assert house == ["accel/scalar_mac.py", "kernels_ref/dot_products.py"]
     examples = [block for block in BLOCKS if not block.startswith("# ")]
     assert len(examples) == 2
     exec(compile("\n".join(examples), "README.md", "exec"), {"__name__": "readme"})
