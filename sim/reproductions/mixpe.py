@@ -180,7 +180,7 @@ def speedup_rows() -> Iterable[Row]:
     )
 
 
-SYNTHESIZED = {  # scheme: our unit, and the parameters that make it the array of that scheme
+SYNTHESIZED: dict[str, tuple[str, dict[str, int | str]]] = {  # scheme: our unit, and what makes it the array of that scheme
     "INT8": ("systolic_array", {"operands": "int8", "dataflow": "output_stationary"}),
     "FP16": ("systolic_array", {"operands": "fp16", "dataflow": "output_stationary"}),
     "MixPE-W4A8": ("mixpe", {"activations": "int8"}),
@@ -189,25 +189,14 @@ SYNTHESIZED = {  # scheme: our unit, and the parameters that make it the array o
 ISO_AREA_BASE = SCHEMES["INT8"]
 
 
-def area_um2(entries: Iterable[Entry], scheme: Scheme) -> tuple[float, str] | None:
-    """Area of the array of ``scheme`` and how it was found; None where ``entries`` hold none of its kind.
-
-    That of the array itself where it was synthesised, else that of the largest one by the number of PEs.
-    """
+def area_um2(entries: Iterable[Entry], scheme: Scheme) -> float | None:
+    """Area of the array of ``scheme``; None where ``entries`` do not hold that very size, as edges do not grow with the PEs."""
     component, wanted = SYNTHESIZED[scheme.name]
-    sizes = {}
+    wanted = {"rows": scheme.rows, "columns": scheme.columns, **wanted}
     for entry in entries:
-        own = entry.parameters
-        if entry.component == component and entry.area is not None and wanted.items() <= own.items():
-            sizes[int(own["rows"]), int(own["columns"])] = entry.area
-    if not sizes:
-        return None
-    size = (scheme.rows, scheme.columns)
-    if size in sizes:
-        return sizes[size], f"{size[0]}x{size[1]} synthesised"
-    rows, columns = max(sizes, key=lambda found: found[0] * found[1])
-    area = sizes[rows, columns] * scheme.rows * scheme.columns / (rows * columns)
-    return area, f"{size[0]}x{size[1]} by PEs from {rows}x{columns}"
+        if entry.component == component and entry.area is not None and wanted.items() <= entry.parameters.items():
+            return entry.area
+    return None
 
 
 def iso_area_rows(entries: Iterable[Entry] | None = None) -> Iterable[Row]:
@@ -216,30 +205,29 @@ def iso_area_rows(entries: Iterable[Entry] | None = None) -> Iterable[Row]:
     base = area_um2(known, ISO_AREA_BASE)
     for name in SYNTHESIZED:
         scheme = SCHEMES[name]
-        found = area_um2(known, scheme)
-        if found is None or base is None or scheme is ISO_AREA_BASE:
+        area = area_um2(known, scheme)
+        if area is None or base is None or scheme is ISO_AREA_BASE:
             continue
-        ratio = found[0] / base[0]
         yield Row(
             system="mixpe",
             setup=f"{name} {scheme.rows}x{scheme.columns} by INT8 {ISO_AREA_BASE.rows}x{ISO_AREA_BASE.columns}",
             metric="area, assumed equal",
             unit="ratio",
             published=1.0,
-            simulated=ratio,
+            simulated=area / base,
             source="MixPE simulator of the authors: sizes of the arrays; its areas are placeholders",
-            note=f"as synthesised: {_iso_area_note(scheme, found, base)}",
+            note=f"as synthesised: {_iso_area_note(scheme, area, base)}",
         )
 
 
-def _iso_area_note(scheme: Scheme, found: tuple[float, str], base: tuple[float, str]) -> str:
-    per_pe, base_pe = (a / (s.rows * s.columns) for (a, _), s in ((found, scheme), (base, ISO_AREA_BASE)))
+def _iso_area_note(scheme: Scheme, area: float, base: float) -> str:
+    pes, base_pes = (s.rows * s.columns for s in (scheme, ISO_AREA_BASE))
     rate = scheme.factor(scheme.activations) * scheme.factor(scheme.weights)
-    fitting = int(base[0] / per_pe)
+    per_operation = (area / pes) / (base / base_pes)
     return (
-        f"{found[0]:.0f} um2 ({found[1]}) against {base[0]:.0f} um2 ({base[1]}), {per_pe:.1f} and {base_pe:.1f} um2 per PE, "
-        f"edges included; {fitting} PEs would fit in place of {scheme.rows * scheme.columns}. A PE of ours does one operation "
-        f"per cycle, the source counts {rate}"
+        f"{area:.0f} against {base:.0f} um2, {area / pes:.1f} and {base / base_pes:.1f} um2 per PE with edges and dequantisers; "
+        f"{int(base * pes / area)} such PEs would fit in place of {pes}. A PE of ours does one operation per cycle, the source "
+        f"counts {rate}; per operation and cycle it takes {per_operation:.2f} of INT8's area"
     )
 
 

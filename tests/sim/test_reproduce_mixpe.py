@@ -101,21 +101,26 @@ def entry(component, rows, columns, area, **parameters):
 
 
 OURS = [
+    entry("systolic_array", 32, 32, 9, operands="int8", dataflow="weight_stationary"),
     entry("systolic_array", 32, 32, 1000, operands="int8", dataflow="output_stationary"),
-    entry("systolic_array", 64, 64, 9, operands="int8", dataflow="weight_stationary"),
-    entry("mixpe", 8, 8, 10, activations="int8"),
     entry("mixpe", 16, 16, 100, activations="int8"),
-    entry("mixpe", 32, 32, 1040, activations="fp16"),
+    entry("mixpe", 64, 64, 1600, activations="int8", depth=3),
+    entry("mixpe", 32, 32, 1040, activations="fp16", depth=3),
 ]
 
 
 def test_areas_are_compared_at_the_published_sizes():
     w4a8, w4a16 = mixpe.iso_area_rows(OURS)
-    assert (w4a8.published, w4a8.simulated) == (1, pytest.approx(1.6))  # sixteen times the PEs of the largest one synthesised
+    assert (w4a8.published, w4a8.simulated) == (1, pytest.approx(1.6))
     assert w4a8.status == "explained"
-    assert "64x64 by PEs from 16x16" in w4a8.note
-    assert "2560 PEs would fit in place of 4096" in w4a8.note
+    assert "2560 such PEs would fit in place of 4096" in w4a8.note
+    assert "the source counts 2; per operation and cycle it takes 0.40 of INT8's area" in w4a8.note
     assert (w4a16.simulated, w4a16.status) == (pytest.approx(1.04), "reproduced")
+
+
+def test_an_array_of_another_size_does_not_stand_for_the_published_one():
+    smaller = [e for e in OURS if e.parameters["rows"] < 64]
+    assert [row.setup for row in mixpe.iso_area_rows(smaller)] == ["MixPE-W4A16 32x32 by INT8 32x32"]
 
 
 @pytest.mark.parametrize("missing", ["systolic_array", "mixpe"])
