@@ -68,7 +68,7 @@ class GpuVectorUnit(AnalyticalUnit):
 
     def table_bytes(self, op: TablePrecompute) -> Any:
         """Bytes of the half tables that ``op`` leaves in memory."""
-        return table_format(op.group, op.entry_bits).nbytes(op.m * op.k)
+        return table_format(op.group, op.entry_bits, op.activations.name).nbytes(op.m * op.k)
 
     def time_ps(self, op: Op, *, copies: int, clock: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:
         self.check(op)

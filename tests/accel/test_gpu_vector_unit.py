@@ -11,6 +11,7 @@ from accel.base.calibration import Calibration
 from accel.base.clock import bytes_to_ps
 from accel.gpu_vector_unit import OPERATIONS, GpuVectorUnit
 from accel.table_precompute import TablePrecomputeUnit
+from workloads.formats import FORMATS
 from workloads.ops import Linear, Pointwise, TablePrecompute
 
 MACHINE = {"copies": 108, "clock": 1_410_000_000, "bandwidth": 2_039_000, "buffer": 40_000_000}
@@ -59,6 +60,12 @@ def test_table_precompute_is_a_pass_over_what_the_proved_unit_would_write():
     moved = op.activations.nbytes(1024 * 3200) + UNIT.table_bytes(op)
     ideal = GpuVectorUnit(calibration="ideal")
     assert ideal.time_ps(op, **MACHINE) == bytes_to_ps(moved, MACHINE["bandwidth"])
+
+
+@pytest.mark.parametrize(("table", "bits"), [("fp16", None), ("int8", 8)])
+def test_tables_of_floating_point_activations_take_what_the_proved_unit_would_write(table, bits):
+    op = TablePrecompute(m=8, k=64, activations=FORMATS["fp16"], entry_bits=bits)
+    assert UNIT.table_bytes(op) == TablePrecomputeUnit(activations="fp16", table=table).table_bytes(op)
 
 
 def test_what_it_cannot_execute_is_refused():
