@@ -49,10 +49,11 @@ class Precompute(wiring.Component):
         ]
         with m.If(self.config.valid & self.config.ready):
             m.d.sync += left.eq(self.config.payload)
+        rows = [self._negated_table(m, row) for row in range(self.unit.rows)]  # outside of the `If`, which would gate the adders
         with m.If(load):
             m.d.sync += left.eq(left - 1)
-            for row in range(self.unit.rows):
-                m.d.sync += [self.tables.payload[row][i].eq(entry) for i, entry in enumerate(self._negated_table(m, row))]
+            for row, negated in enumerate(rows):
+                m.d.sync += [self.tables.payload[row][i].eq(entry) for i, entry in enumerate(negated)]
         with m.If(load | self.tables.ready):
             m.d.sync += self.tables.valid.eq(load)
         return m
