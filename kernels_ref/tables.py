@@ -35,7 +35,8 @@ def half_sums(op: TablePrecompute, activations: np.ndarray) -> np.ndarray:
 
     (T itself is its negation: the sign bit, which the look-up flips.) ``activations`` are FP16 patterns. The sum is that of a
     balanced tree of FP16 additions, each rounded to nearest even: the sum of n activations is that of the first ceil(n / 2) plus
-    that of the rest. As no addition of FP16 numbers underflows,
+    that of the rest, or minus it, with all signs in the rest turned around, where the rest starts with a minus. (That takes half
+    of the adders, and is seen in the sign of a zero only.) As no addition of FP16 numbers underflows,
 
         |-T - exact| <= ((1 + 2^-11)^D - 1) sum_j |A_j|          D = ceil(log2 K)
 
@@ -44,18 +45,18 @@ def half_sums(op: TablePrecompute, activations: np.ndarray) -> np.ndarray:
     groups = -(-op.k // op.group)
     padded = np.zeros((op.m, groups * op.group), dtype=np.int64)
     padded[:, : op.k] = activations
-    signed = decode(padded, FP16).reshape(op.m, groups, 1, op.group) * -signs(op.group).numpy()
-    return encode(_tree(signed), FP16)
+    return encode(_tree(decode(padded, FP16).reshape(op.m, groups, 1, op.group), -signs(op.group).numpy()), FP16)
 
 
-def _tree(terms: np.ndarray) -> np.ndarray:
-    """The sum over the last axis of ``terms``, float64 values of FP16 numbers, in the order that `half_sums` states."""
-    count = terms.shape[-1]
+def _tree(values: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """sum_j signs_j values_j over the last axes, of float64 values of FP16 numbers, in the order that `half_sums` states."""
+    count, leading = values.shape[-1], signs[..., 0]
     if count == 1:
-        return terms[..., 0]
-    half = -(-count // 2)
+        return leading * values[..., 0]
+    half, signs = -(-count // 2), leading[..., None] * signs
     with np.errstate(invalid="ignore"):  # opposite infinities
-        return round_to(_tree(terms[..., :half]) + _tree(terms[..., half:]), FP16)
+        total = _tree(values[..., :half], signs[..., :half]) + _tree(values[..., half:], signs[..., half:])
+    return leading * round_to(total, FP16)
 
 
 def shared_exponent_codes(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -105,7 +105,7 @@ class LutTensorCore(RtlUnit):
     @property
     def entry_bits(self) -> int:
         """Bits of a table entry as it arrives."""
-        return table_fields(self.group, self._rounded_to, self.activations)[1]
+        return self.table_fields[1]
 
     @property
     def table_fields(self) -> tuple[int, int]:

@@ -18,10 +18,10 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from accel.base.streams import event_layout
+from accel.base.streams import count_ones, event_layout
 from accel.lut_tensor_core.cells_float import CodeTableCells, HalfTableCells
 from accel.lut_tensor_core.cells_int import IntegerCells
-from accel.lut_tensor_core.stages import Plane, follow, ones
+from accel.lut_tensor_core.stages import Plane, follow
 from accel.lut_tensor_core.timing import RUN_BITS, finish, group_counter_bits
 
 CELLS = {None: IntegerCells, "fp16": HalfTableCells, "int8": CodeTableCells}
@@ -174,9 +174,9 @@ class Core(wiring.Component):
                 high_cell.eq(Mux(cells.high_row[r], column_used, 0)),
                 drain_cell.eq(Mux(drain_row[r], column_used, 0)),
             ]
-            accumulates.append(ones(fire_cell))
-            highs.append(ones(high_cell))
-            drains.append(ones(drain_cell))
+            accumulates.append(count_ones(fire_cell))
+            highs.append(count_ones(high_cell))
+            drains.append(count_ones(drain_cell))
             row_drain = []
             for c in columns:
                 entry, negate = Array(table)[weight[c].index], weight[c].negate
@@ -199,12 +199,12 @@ class Core(wiring.Component):
                 m.d.sync += [drain_full.eq(0), drain_used.eq(0), idle.eq(ends)]
 
         m.d.comb += [
-            self.events.table_load.eq(ones(load_row)),
-            self.events.table_shift.eq(ones(shift_row)),
-            self.events.weight_load.eq(ones(load_column)),
+            self.events.table_load.eq(count_ones(load_row)),
+            self.events.table_shift.eq(count_ones(shift_row)),
+            self.events.weight_load.eq(count_ones(load_column)),
             self.events.accumulate.eq(sum(accumulates)),
-            self.events.sum_accumulate.eq(ones(sum_row)),
-            self.events.drain.eq(sum(drains) + ones(drain_row)),
+            self.events.sum_accumulate.eq(count_ones(sum_row)),
+            self.events.drain.eq(sum(drains) + count_ones(drain_row)),
             self.events.output.eq(drain_full & self.results.ready),
         ]
         if unit.table == "int8":

@@ -36,9 +36,3 @@ def follow(m: Module, signal: Signal, source: Value, cycles: int) -> Value:
         source = register
     m.d.sync += signal.eq(source)
     return source
-
-
-def ones(bits: Value) -> Value:
-    """How many of ``bits`` are set, by a tree of adders."""
-    half = len(bits) // 2
-    return bits if half == 0 else ones(bits[:half]) + ones(bits[half:])

@@ -102,6 +102,14 @@ def test_tables_of_the_kernel_are_those_that_travel(layer, group):
     assert np.array_equal(np.concatenate([codes, exponents[..., None]], axis=-1), hardware.shared_exponent_codes(sums))
 
 
+@pytest.mark.parametrize("group", [2, 3, 4, 5])
+def test_zeros_of_tables_have_the_signs_of_those_that_travel(group):
+    """A part of the tree that cancels is subtracted as a whole: 0 - (1 - 1) is 0, and -0 - (1 - 1) is -0."""
+    activations = np.array(list(itertools.product((0x0000, 0x8000, 0x3C00, 0xBC00), repeat=group)))
+    op = TablePrecompute(m=len(activations), k=group, group=group, activations=FP16)
+    assert np.array_equal(tables.half_sums(op, activations), hardware.half_sums(activations[:, None]))
+
+
 def test_every_fp16_pattern_next_to_a_larger_one_has_the_same_code_in_both():
     for other in (0x0000, 0x0400, 0x3C00, 0x7BFF):
         sums = np.stack([np.arange(1 << 16), np.full(1 << 16, other)], axis=-1)
