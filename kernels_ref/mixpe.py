@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from kernels_ref.arithmetic import evaluate
 from kernels_ref.floats import decode, encode
-from kernels_ref.linear import ideal_linear
+from kernels_ref.linear import FLOAT32_UNIT, ideal_linear
 from workloads.formats import FORMATS
 from workloads.ops import Linear
 
 FP16, FP32 = FORMATS["fp16"], FORMATS["fp32"]
 POINT = 24  # binary places of the smallest FP16 number
-UNIT = 2.0**-24  # largest relative error of one rounding to FP32
 FLOAT64_UNIT = 2.0**-53
 
 
@@ -43,7 +43,7 @@ def mixpe_linear(op: Linear, activations: np.ndarray, codes: np.ndarray, scale: 
         difference = products - offset[:, g] * sums[:, None]
         rounded = decode(encode(difference * place, FP32), FP32)
         rounded = np.where(finite[:, part].all(axis=1, keepdims=True), rounded, np.nan)
-        total = _multiply_add(rounded, scales[:, g], total)
+        total = decode(encode(evaluate("multiply_add", rounded, scales[:, g], total), FP32), FP32)
     return encode(total, FP32)
 
 
@@ -65,7 +65,7 @@ def mixpe_error_bound(op: Linear, activations: np.ndarray, codes: np.ndarray, sc
     length = op.weights.group or op.k
     weights = (np.asarray(codes).reshape(-1, op.groups, length) - np.asarray(zero)[..., None]) * scales[..., None]
     terms = np.einsum("mgk,ngk->mng", values.reshape(-1, op.groups, length), weights)
-    steps = (op.groups + (op.activations == FP16)) * UNIT
+    steps = (op.groups + (op.activations == FP16)) * FLOAT32_UNIT
     of_ideal = op.k * 2 * FLOAT64_UNIT * (np.abs(values) @ np.abs(weights).reshape(len(weights), -1).T)
     return steps / (1 - steps) * np.abs(terms).sum(axis=-1) + of_ideal
 
@@ -84,21 +84,3 @@ def _fixed_point(op: Linear, activations: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _matmul(a: np.ndarray, w: np.ndarray) -> np.ndarray:
     return (torch.as_tensor(a) @ torch.as_tensor(w).T).numpy()
-
-
-def _multiply_add(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """a b + c rounded once to FP32, for a and c of FP32 and b of FP16, all in float64.
-
-    The product is exact. Their float64 sum is moved to the odd one of the two float64 numbers around the exact sum (its error is
-    known exactly), so that rounding it again gives what rounding the exact sum gives. Source: Boldo and Melquiond, "Emulation of
-    FMA and correctly rounded sums: proved algorithms using rounding to odd", IEEE Transactions on Computers 57 (2008).
-    """
-    with np.errstate(invalid="ignore"):
-        product = a * b
-        total = product + c
-        low = total - product
-        error = (product - (total - low)) + (c - low)
-        even = total.view(np.int64) & 1 == 0
-        inexact = np.isfinite(error) & (error != 0)
-        total = np.where(inexact & even, np.nextafter(total, np.copysign(np.inf, error)), total)
-    return decode(encode(total, FP32), FP32)

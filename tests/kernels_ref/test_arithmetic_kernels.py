@@ -58,6 +58,14 @@ def test_sums_and_products_are_exact_and_rounded_once(name, data):
         assert got == wanted or (exact == 0 and got == fmt.fields.sign), function
 
 
+def test_a_fused_product_is_not_rounded_twice():
+    """1 + 2^-23 + 2^-24 - 2^-70 rounds down; by way of float64 the last term is lost, and the tie goes to even, up."""
+    x, y, z = (
+        floats.encode(np.array([[value]]), FORMATS["fp32"]) for value in (2.0**-24 * (1 + 2.0**-23), 1 - 2.0**-23, 1 + 2.0**-23)
+    )
+    assert np.array_equal(arithmetic(_op("multiply_add", "fp32", "fp32"), x, y, z), z)
+
+
 @given(st.integers(0, FORMATS["fp32"].fields.highest), st.sampled_from([n for n in FLOAT_FIELDS if n != "fp32"]))
 @example(0x477FF000, "fp16")  # 65520: half-way to what would follow the highest number
 @example(0x477FEFFF, "fp16")
