@@ -13,7 +13,8 @@ and each sum rounded on its own. Exponential, reciprocal and reciprocal square r
     dequantize  y = (x - zero sums) scale row_scale                   x and sums INT32, row_scale FP32
 
 A sum over a row is one over words of ``lanes`` elements, each summed by a binary tree over neighbouring lanes; word w is added to
-part w mod 4, and the sum is (part 0 + part 1) + (part 2 + part 3). What a row lacks in its last word counts as zero. How far this is from the exact functions is in `kernels_ref.pointwise_ideal`.
+part w mod 4, and the sum is (part 0 + part 1) + (part 2 + part 3). What a row lacks in its last word counts as zero. How far this
+is from the exact functions is in `kernels_ref.pointwise_ideal`.
 
 Special values. softmax: an element of -infinity gives exactly 0, a row of nothing else NaN; +infinity gives NaN there and 0
 elsewhere. A NaN makes every result of its row NaN wherever a row is reduced; but where codes are made its scale is NaN, and they

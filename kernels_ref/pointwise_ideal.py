@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels_ref.elementary import RECIPROCAL, ROOT
 from kernels_ref.floats import decode
-from kernels_ref.pointwise import EPSILON, INT8_MAX, LOG2E
+from kernels_ref.pointwise import EPSILON, INT8_MAX, LOG2E, PARTS
 from workloads.ops import Pointwise
 
 HALF_STEP = 2.0**-11  # of FP16: largest relative error of one rounding
@@ -75,12 +75,14 @@ def pointwise_bound(op: Pointwise, *arrays: np.ndarray, lanes: int) -> Tensor:
 
 
 def _before_rounding(op: Pointwise, y: Tensor, operands: list[Tensor], lanes: int) -> Tensor:
-    """How far the float32 result may be off, with a sum of s = words + log2(lanes) + 1 additions, each off by 2^-24:
+    """How far the float32 result may be off, where a term of a sum passes at most s = log2(lanes) + words / 4 + 1
+    additions (words / 4 rounded up), each off by 2^-24. Four of them have 2^-100 besides, for what falls below the normal range:
 
     add, bias    2^-24 |y|                                   relu   0
     silu(_mul)   2^-15 |y|: with t = x log2 e, |t| < 128, 2^t is off by 2^-21 + 2^-23 ln 2 |t|; where 2^t overflows, y < 2^-120
     gelu         2^-14 |y|: t = (c1 x^2 + c0) x with four roundings in place of one
-    softmax      (2^-15 + 2^-22 max |x| + 2^-23 s) |y|: two exponentials of t = x log2 e - M, where x log2 e is off by 2^-24 of it
+    softmax      (2^-16 + 2^-18 + 2^-23 (log2 e max |x| + s)) |y|: two exponentials of t = x log2 e - M, where x log2 e is off by
+                 2^-24 of it, and a reciprocal
     rms_norm     (2^-20 + 2^-24 s + 2^-21) |y|
     layer_norm   |gain| r (mean_off + |d| (2^-20 + 2^-24 s + 2^-21 + (r mean_off)^2)) + 2^-23 (|gain d r| + |bias|),
                  mean_off = 2^-24 (s + 2) mean |x|
@@ -88,7 +90,7 @@ def _before_rounding(op: Pointwise, y: Tensor, operands: list[Tensor], lanes: in
     dequantize   2^-21 (|x| + |zero sums|) |scale row_scale|
     """
     x, *others = operands
-    steps = -(-op.row // lanes) + lanes.bit_length()
+    steps = -(-op.row // (PARTS * lanes)) + lanes.bit_length()
     norm = ROOT + UNIT * (steps + 8)
     match op.function, others:
         case "add" | "bias", _:
