@@ -85,7 +85,7 @@ def test_random_and_corner_floats_are_finite(name):
         signed = bits.astype(unsigned).view(unsigned if bits_type is torch.uint8 else f"i{unsigned().itemsize}")
         return torch.from_numpy(signed).view(float_type).float()
 
-    for arrays in [inputs(op, np.random.default_rng(1)), *(arrays for _, arrays in corners(op))]:
+    for arrays in [inputs(op, np.random.default_rng(1)), *(arrays for name, arrays in corners(op) if name != "special")]:
         for bits in arrays:
             assert floats(bits).isfinite().all()
     limits = torch.finfo(float_type)
