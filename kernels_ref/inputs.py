@@ -28,12 +28,19 @@ def inputs(op: Op, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
 
 def corners(op: Op) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
     """(name, inputs) for the corners: all lowest, all highest, all zero, lowest and highest in turn, all zero but one lowest
-    (highest, where the lowest is zero), and one array lowest, the next one highest.
+    (highest, where the lowest is zero), and one array lowest, the next one highest. Where there are floats also: subnormals and
+    the numbers beside them, numbers of every exponent, and a few infinities and NaNs among ones.
     """
     for name in ("lowest", "highest", "zero", "alternating", "one_hot"):
         yield name, arrays(op, lambda fmt, shape, name=name: _corner(fmt, shape, name))
     turn = itertools.cycle(("lowest", "highest"))
     yield "opposed", arrays(op, lambda fmt, shape: _corner(fmt, shape, next(turn)))
+    if any(operand.format.kind == "float" for operand in op.operands()):
+        rng = np.random.default_rng(0)
+        for make in (_subnormal, _any_exponent, _special):
+            yield make.__name__.strip("_"), arrays(
+                op, lambda fmt, shape, make=make: make(fmt, shape, rng) if fmt.kind == "float" else _random(fmt, shape, rng)
+            )
 
 
 def _random(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -54,6 +61,25 @@ def _corner(fmt: Format, shape: tuple[int, ...], name: str) -> np.ndarray:
         hot.flat[hot.size // 2] = lowest or highest
         return hot
     return np.full(shape, {"lowest": lowest, "highest": highest, "zero": 0}[name], np.int64)
+
+
+def _subnormal(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    fields = fmt.fields
+    smallest_normal = 1 << fields.mantissa
+    beside = np.array([0, 1, smallest_normal - 1, smallest_normal, smallest_normal + 1, fields.bias << fields.mantissa])
+    return rng.choice(beside, shape) | rng.integers(0, 2, shape) * fields.sign
+
+
+def _any_exponent(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, fmt.fields.highest, shape, endpoint=True) | rng.integers(0, 2, shape) * fmt.fields.sign
+
+
+def _special(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    fields = fmt.fields
+    bits = np.full(shape, fields.bias << fields.mantissa, np.int64)
+    above = np.array([fields.highest + 1, fields.nan]) if fields.infinities else np.array([fields.nan])
+    bits = np.where(rng.random(shape) < 0.05, rng.choice(above, shape), bits)
+    return bits | rng.integers(0, 2, shape) * fields.sign
 
 
 def _extremes(fmt: Format) -> tuple[int, int]:

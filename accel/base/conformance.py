@@ -30,7 +30,7 @@ import numpy as np
 from accel.base import proofs, simulation
 from accel.base.judge import difference, price_difference
 from accel.base.report import Report, Row
-from accel.base.rtl import rtlil_hash
+from accel.base.rtl import elaborate, rtlil_hash
 from accel.base.script import Case, Pass, passes
 from accel.base.spec import discover, lookup
 from accel.base.unit import RtlUnit
@@ -39,7 +39,8 @@ from workloads.ops import Op, op_kinds
 
 PACKAGES = ("accel", "pim")
 ARTIFACTS = Path("out") / "conformance"
-SLOWEST_CYCLES_PER_S = 200  # a simulation slower than this has hung
+SLOWEST_CYCLES_PER_S = 200  # a simulation twenty times slower than this has hung
+SLOWEST_TEXT_PER_S = 10_000_000  # characters of RTLIL times cycles: a larger unit takes longer for each
 DRAWS_PER_CASE = 200
 CASE_CYCLES = 500_000
 
@@ -194,7 +195,8 @@ def _simulate(unit: RtlUnit, played: list[list[Pass]], simulator: str, cycles: i
     face = simulation.interface(unit)
     names = [name for name, _ in face.inputs], [name for name, _ in face.outputs]
     scripts = [[p.script(unit, *names) for p in some] for some in played]
-    timeout_s = 120 + 20 * cycles // SLOWEST_CYCLES_PER_S
+    size = len(elaborate(unit)[1])
+    timeout_s = 120 + 20 * cycles // SLOWEST_CYCLES_PER_S + size * cycles // SLOWEST_TEXT_PER_S
     return simulation.run(unit, scripts, simulator=simulator, timeout_s=timeout_s, waves=waves)
 
 
