@@ -168,4 +168,7 @@ class Arithmetic(RtlUnit):
         every = [*FLOAT_FIELDS, *INTEGERS]
         result = str(rng.choice(every)) if function == "convert" or (function == "multiply" and rng.random() < 0.4) else None
         unit = cls(function=function, format=str(rng.choice(every)), result=result, depth=int(rng.integers(0, 6)))
-        return unit, unit.op(*(int(61 ** rng.random()) for _ in range(2)))
+        return unit, unit.draw_op(rng)
+
+    def draw_op(self, rng: np.random.Generator) -> Pointwise:
+        return self.op(*(int(61 ** rng.random()) for _ in range(2)))

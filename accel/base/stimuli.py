@@ -14,7 +14,7 @@ import numpy as np
 
 from accel.base.activity import Workload
 from accel.base.operands import operands
-from accel.base.unit import RtlUnit
+from accel.base.unit import DRAWS_PER_OP, RtlUnit
 from workloads.formats import Format
 from workloads.ops import Op
 
@@ -22,7 +22,7 @@ WORKLOADS, HELD_OUT = 30, 6
 PER_EVENT = 3  # workloads that are fitted for each event at least
 MOST_WORKLOADS = 60
 BUSY_CYCLES = 60  # of a workload, at least
-DRAWS = 400  # of ops until one fits the unit
+DRAWS = 100  # of ops beside the examples
 TRIES = 60  # of extents until the unit takes them
 LONGEST = 4096  # extent of a dimension that hardly adds to the latency
 
@@ -53,16 +53,8 @@ def templates(unit: RtlUnit, rng: np.random.Generator) -> list[Op]:
     Ops with grouped weights only where there are none without, and long groups only where there are no short ones.
     """
     found: dict[Any, Op] = {}
-    count = 0
     for op in _candidates(unit, rng):
-        count += 1
-        try:
-            unit.check(op)
-        except ValueError:
-            continue
         found.setdefault(_kind(op), op)
-    if not found:
-        raise ValueError(f"none of {count} examples and draws of {unit.kind()} fits these parameters: {dict(unit)}")
     groups = {key: max((operand.format.group or 0) for operand in op.operands()) for key, op in found.items()}
     return next(
         some
@@ -72,12 +64,17 @@ def templates(unit: RtlUnit, rng: np.random.Generator) -> list[Op]:
 
 
 def _candidates(unit: RtlUnit, rng: np.random.Generator) -> Iterator[Op]:
-    yield from (op for _, op in unit.examples())
+    examples = [op for _, op in unit.examples()]
+    fitting = [op for op in examples if unit.takes(op)]
+    yield from fitting
     for _ in range(DRAWS):
         try:
-            yield unit.draw(rng)[1]
-        except ValueError:  # a combination that the class refuses, as it may
-            continue
+            yield unit.draw_op(rng)
+        except ValueError:
+            if fitting:
+                return
+            count = len(examples) + DRAWS_PER_OP
+            raise ValueError(f"none of {count} examples and draws of {unit.kind()} fits these parameters: {dict(unit)}") from None
 
 
 def _kind(op: Op) -> tuple[Any, ...]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from amaranth.lib import wiring
 
+DRAWS_PER_OP = 2000  # until one fits a unit
+
 
 class Unit(Spec):
     """A compute unit: its hardware parameters, and the price of each op that it executes."""
@@ -49,6 +51,15 @@ class Unit(Spec):
             raise ValueError(f"{self.kind()} takes no partial sums; wanted an op that does not accumulate, not {op.describe()}")
         if getattr(op, "dequantized", False) and not self.dequantizes:
             raise ValueError(f"{self.kind()} applies no scales; wanted an op that is not dequantized, not {op.describe()}")
+
+    @final
+    def takes(self, op: Op) -> bool:
+        """Whether `check` accepts ``op``."""
+        try:
+            self.check(op)
+        except ValueError:
+            return False
+        return True
 
     def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
         """Ops that must run before and after ``op`` because this unit executes it (a table precompute, a dequantisation)."""
@@ -163,7 +174,25 @@ class RtlUnit(Unit):
     @classmethod
     @abstractmethod
     def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
-        """A random unit and op over the whole parameter ranges that the unit accepts (``rtloom verify --random``)."""
+        """A random unit and op over the whole parameter ranges that the unit accepts (``rtloom verify --random``).
+
+        It may refuse a combination (ValueError), and is then called again. A unit that few of these ops suit, as each set of
+        parameters executes one function on one format, overrides `draw_op` too.
+        """
+
+    def draw_op(self, rng: np.random.Generator) -> Op:
+        """A random op that this very unit accepts (``rtloom verify --set``, characterisation); here the first such op of `draw`.
+
+        Raises ValueError where none of `DRAWS_PER_OP` draws gives one.
+        """
+        for _ in range(DRAWS_PER_OP):
+            try:
+                _, op = self.draw(rng)
+            except ValueError:  # a combination that the class refuses, as it may
+                continue
+            if self.takes(op):
+                return op
+        raise ValueError(f"none of {DRAWS_PER_OP} draws of {self.kind()} fits these parameters: {dict(self)}")
 
 
 class AnalyticalUnit(Unit):

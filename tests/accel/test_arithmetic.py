@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from accel.arithmetic import INTEGERS, Arithmetic
+from accel.base.stimuli import templates
 from kernels_ref.arithmetic import arithmetic
 from kernels_ref.inputs import inputs
 from workloads.formats import FLOAT_FIELDS, FORMATS
@@ -91,3 +92,15 @@ def test_ops_of_its_own():
     op = Arithmetic(function="convert", format="fp32", result="int8").op(2, 3)
     assert isinstance(op, Pointwise)
     assert (op.function, op.activations, op.output) == ("convert", FORMATS["fp32"], FORMATS["int8"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"format": "fp16", "result": "fp32"}, {"function": "add", "format": "int8"}, {"format": "fp8_e5m2", "result": "bf16"}],
+)
+def test_a_unit_draws_ops_of_its_own_function_and_formats(fields):
+    unit = Arithmetic(**fields)
+    assert unit.takes(unit.draw_op(np.random.default_rng(3)))
+    assert {(op.function, op.activations, op.output) for op in templates(unit, np.random.default_rng(3))} == {
+        (unit.function, unit.operand, unit.output)
+    }

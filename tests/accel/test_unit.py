@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel.base.cost import Cost
-from accel.base.unit import Unit
+from accel.base.unit import RtlUnit, Unit
 from workloads.ops import Attention, Linear
 
 
@@ -64,3 +64,56 @@ def test_a_foreign_op_is_refused_by_name():
 def test_an_empty_run_costs_nothing():
     assert Cost(7, 3, {"x": 2}).run(0).cycles == 0
     assert Cost(7, 3, {"x": 2}).run(3).cycles == 13
+
+
+class Gate(RtlUnit):
+    """Takes products of one k; its class draws any, and refuses some."""
+
+    executes = (Linear,)
+    golden = "none.none"
+    k: int = 1
+
+    def check(self, op):
+        super().check(op)
+        if op.k != self.k:
+            raise ValueError(f"wanted k = {self.k}, got {op.k}")
+
+    def limits(self, op):
+        return {}
+
+    def tile_cost(self, tile):
+        return Cost(1, 1, {})
+
+    def component(self): ...
+
+    def encode_config(self, tile, n): ...
+
+    def encode(self, tile, *arrays): ...
+
+    def output_words(self, tile): ...
+
+    def decode(self, tile, words): ...
+
+    @classmethod
+    def examples(cls):
+        yield cls(), Linear(m=1, n=1, k=1)
+
+    @classmethod
+    def draw(cls, rng):
+        k = int(rng.integers(1, 9))
+        if k == 1:
+            raise ValueError("refused")
+        return cls(k=k), Linear(m=1, n=1, k=k)
+
+
+@given(st.integers(2, 8), st.integers(0, 2**32 - 1))
+def test_a_drawn_op_suits_the_unit_that_draws_it(k, seed):
+    unit = Gate(k=k)
+    assert unit.takes(unit.draw_op(np.random.default_rng(seed)))
+    assert not unit.takes(Linear(m=1, n=1, k=k + 1))
+
+
+@pytest.mark.parametrize("k", [1, 9])
+def test_a_unit_that_no_draw_suits_says_so(k):
+    with pytest.raises(ValueError, match=rf"none of \d+ draws of test_unit fits these parameters: {{'k': {k}}}"):
+        Gate(k=k).draw_op(np.random.default_rng(0))
