@@ -39,7 +39,7 @@ from accel.base.unit import RtlUnit
 CYCLE = "cycle"
 PERIOD_PS = 709  # 1.41 GHz: the clock of the A100 and of the LUT tensor core in its paper
 WORST_CONDITION = 300.0
-MOST_REPLAYED = 120_000
+MOST_REPLAYED = 150_000
 """Cells of a netlist that is played: about a minute."""
 COMPARED = 20_000
 """Cells of a composed netlist that is itself compared with a flat one; of a larger one, a smaller array is."""

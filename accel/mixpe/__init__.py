@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from accel.base.conversion import converted
 from accel.base.cost import Cost
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
@@ -71,6 +72,10 @@ class MixPe(RtlUnit):
             raise ValueError(f"{self.kind()} takes whole groups of {group} weights, not k = {op.k}")
         if np.any(op.groups > 1 << GROUP_BITS):
             raise ValueError(f"{self.kind()} takes at most 2^{GROUP_BITS} groups of weights, not {op.groups}")
+
+    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+        """The conversion of FP32 results into the op's output format after."""
+        return [], converted(op, FORMATS["fp32"])
 
     def limits(self, op: Op) -> dict[str, int]:
         """Rows and columns; the whole reduction is one invocation, as no partial sum enters."""
@@ -125,6 +130,7 @@ class MixPe(RtlUnit):
 
     @classmethod
     def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
+        yield cls(), _linear(9, 11, 64, "uint4:32", "int8")
         yield cls(rows=4, columns=4), _linear(6, 7, 96, "uint4:32", "int8")
         yield cls(rows=4, columns=4, activations="fp16"), _linear(6, 7, 96, "int4:32", "fp16")
         yield cls(rows=2, columns=2, depth=0), _linear(3, 3, 512, "int4:256", "int8")

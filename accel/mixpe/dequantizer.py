@@ -55,8 +55,9 @@ class Dequantizer(wiring.Component):
         row_sum, zero = self.row_sum.as_signed(), self.parameters.zero
         shifted = [(row_sum << i & zero[i].replicate(bits))[:bits] for i in range(WEIGHT_BITS)]
         minus = [~term for term in shifted]  # -x = ~x + 1
+        following = total(m, [self.sum, *minus, Const(len(minus))], bits)  # outside of the `If`, which would gate its adders
         with m.If(self.advance & self.load):
-            m.d.sync += difference.eq(total(m, [self.sum, *minus, Const(len(minus))], bits))
+            m.d.sync += difference.eq(following)
 
         scale = self.parameters.scale
         for stage in range(BEFORE_SUM):

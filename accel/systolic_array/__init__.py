@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from accel.base.conversion import converted
 from accel.base.cost import Cost
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
 from accel.systolic_array import timing
 from workloads.formats import FORMATS, Format
-from workloads.ops import Linear, Op, Pointwise
+from workloads.ops import Linear, Op
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -81,19 +82,7 @@ class SystolicArray(RtlUnit):
 
     def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
         """The conversion of sums into the op's output format after."""
-        if op.output == op.accumulator:
-            return [], []
-        convert = Pointwise(
-            role=f"convert_{op.role}",
-            function="dequantize" if op.accumulator.kind == "int" else "convert",
-            rows=op.m,
-            row=op.n,
-            read_bytes=op.accumulator.nbytes(op.m * op.n),
-            write_bytes=op.output_bytes,
-            activations=op.accumulator,
-            output=op.output,
-        )
-        return [], [convert]
+        return [], converted(op, op.accumulator)
 
     def limits(self, op: Op) -> dict[str, int]:
         """The dimension that streams is bound by a counter only."""

@@ -50,7 +50,7 @@ LARGEST_ROW = 1 << 24  # elements; the words of a run are counted in 48 bits
 class VectorUnit(RtlUnit):
     """Point-wise and row-wise functions in FP16, one trip of a word per cycle."""
 
-    lanes: int = Field(default=16, ge=FEWEST_LANES, le=MOST_LANES)
+    lanes: int = Field(default=8, ge=FEWEST_LANES, le=MOST_LANES)
     """Elements per word, a power of two."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Pointwise,)
@@ -209,7 +209,7 @@ class VectorUnit(RtlUnit):
         def log_uniform(most: int) -> int:
             return int((most + 1) ** rng.random())
 
-        lanes = FEWEST_LANES << int(6 * rng.random() ** 3)  # mostly few: a simulator takes minutes for the most
+        lanes = FEWEST_LANES << int(6 * rng.random() ** 5)  # mostly few: a simulator takes minutes for the most
         function = str(rng.choice([*FUNCTIONS, "bias"]))
         return cls(lanes=lanes), _op(function, log_uniform(4), log_uniform(6 * lanes), half_head=log_uniform(64))
 

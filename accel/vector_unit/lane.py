@@ -91,12 +91,11 @@ class Lane(wiring.Component):
         m = Module()
         control, go = self.control, self.control.go
         front = Signal(32, reset_less=True)
-        with m.If(self.take & go):
-            half, integer = self._float(m, "half", FP16, self.element[:16]), self._float(m, "integer", INT32, self.element)
-            with m.Switch(control.kind):
-                for kind, value in ((Kind.FP16, half), (Kind.INT32, integer), (Kind.FP32, self.element)):
-                    with m.Case(kind):
-                        m.d.sync += front.eq(value)
+        half, integer = self._float(m, "half", FP16, self.element[:16]), self._float(m, "integer", INT32, self.element)
+        with m.If(self.take & go), m.Switch(control.kind):
+            for kind, value in ((Kind.FP16, half), (Kind.INT32, integer), (Kind.FP32, self.element)):
+                with m.Case(kind):
+                    m.d.sync += front.eq(value)
 
         end, x_end = Signal(32), Signal(32)
         y, z = self._float(m, "y", FP16, self.y), self._float(m, "z", FP16, self.z)

@@ -38,7 +38,6 @@ class Maximum(wiring.Component):
                 "elements": In(16).array(lanes),
                 "used": In(lanes),  # elements that count
                 "highest": Out(32),  # FP32
-                "arrived": Out(1),  # a word will have been taken in
                 "minus_offset": Out(32),  # -M in FP32, of the word that passes by
                 "offset": Out(signed(OFFSET_BITS)),  # M
             }
@@ -60,7 +59,6 @@ class Maximum(wiring.Component):
                 keys, valid = self._registers(m, level, keys, valid)
         (found,) = keys
         highest = Signal(KEY_BITS)
-        m.d.comb += self.arrived.eq(valid)
         with m.If(self.clear):
             m.d.sync += highest.eq(0)
         with m.Elif(self.go & valid & (found > highest)):

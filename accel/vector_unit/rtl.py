@@ -245,9 +245,10 @@ class VectorRtl(wiring.Component):
         ]
         with m.If(go | self.results.ready):
             m.d.sync += self.results.valid.eq(send)
+        results = [self._result(m, i, lanes) for i in range(len(lanes))]  # outside of the `If`, which would gate the conversions
         with m.If(send):
             m.d.sync += last.eq(leaving.last & sequencer.last_phase)
-            m.d.sync += [word.eq(self._result(m, i, lanes)) for i, word in enumerate(self.results.payload)]
+            m.d.sync += [word.eq(result) for word, result in zip(self.results.payload, results, strict=True)]
 
     def _result(self, m: Module, i: int, lanes: list[Lane]) -> Value:
         """Field ``i`` of an output word."""

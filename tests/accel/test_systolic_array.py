@@ -206,7 +206,7 @@ def test_sums_are_converted_into_the_output_format_after():
     before, (after,) = SystolicArray().companions(linear(2, 3, 4, role="gate"))
     assert before == []
     assert isinstance(after, Pointwise)
-    assert (after.role, after.function, after.rows, after.row) == ("convert_gate", "dequantize", 2, 3)
+    assert (after.role, after.function, after.rows, after.row) == ("dequantize_gate", "dequantize", 2, 3)
     assert (after.read_bytes, after.write_bytes) == (2 * 3 * 4, 2 * 3 * 2)
     _, (after,) = SystolicArray(operands="bf16").companions(linear(2, 3, 4, "bf16"))
     assert (after.function, str(after.activations), str(after.output)) == ("convert", "fp32", "fp16")
