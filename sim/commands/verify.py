@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +16,10 @@ from sim.commands.emit import emit
 from sim.commands.foreign import tools
 from sim.commands.output import log, progress, table
 from sim.commands.rtl import rtl_class
-from sim.errors import BadInput, CheckFailed
+from sim.errors import BadInput, CheckFailed, StorageError
 
-OPS_AT_PARAMETERS = 4  # examples and draws that a unit of given parameters is proved on, where --random asks for no more
-DRAWS = 2000
+DRAWN = 2  # ops that a unit of given parameters is proved on beside the examples, where --random asks for no more
+DRAWS_PER_OP = 20  # until one is short enough to simulate
 
 
 def main(
@@ -30,23 +34,39 @@ def main(
     out: Path | None,
     json: bool,
 ) -> None:
-    """Prove the examples (and ``random`` draws) of one unit or of all, or one unit at the parameters of ``--set``."""
+    """Prove the examples (and ``random`` draws) of one unit or of all, or one unit at the parameters of ``--set``.
+
+    The latter on those examples that it takes, and on ``random`` (`DRAWN` at least) ops drawn for it.
+    """
     if unit is not None:
         rtl_class(unit)
+    if junit is not None:
+        _check_place(junit)
     with tools("verify"), progress(None) as report_progress:
         report = _play(unit, random, seed, simulator, record, settings, _shown(report_progress))
     for note in report.notes:
         log(note)
     if report.drawn:
-        log(f"seed {seed}: {report.drawn} cases drawn, {report.rejected} draws refused by the units")
+        log(f"seed {seed}: {_cases(report.drawn)} drawn, {report.rejected} draws refused by the units")
     emit("verify", [_data(row) for row in report.rows], _text(report), json, out)
     if junit is not None:
-        junit.parent.mkdir(parents=True, exist_ok=True)
         report.junit(junit)
         log(f"wrote {junit}")
     if report.failures:
         failed = [f"{row.failure}\nrepeat with: {row.reproduce}" for row in report.failures]
-        raise CheckFailed(*failed, f"{len(failed)} of {len(report.rows)} cases failed")
+        raise CheckFailed(*failed, f"{len(failed)} of {_cases(len(report.rows))} failed")
+
+
+def _check_place(junit: Path) -> None:
+    """Make the folder of ``junit``, and say now, and not after a proof of minutes, that nothing can be written there."""
+    try:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=junit.parent):
+            pass
+        if junit.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise StorageError(f"--junit: {junit}: cannot write there: {error.strerror}") from None
 
 
 def _play(
@@ -62,26 +82,24 @@ def _play(
     if unit is None:
         raise BadInput("--set: wanted the unit that it applies to, got none")
     chosen = parse.unit(rtl_class(unit), settings)
-    return conformance.prove(chosen, _ops(chosen, max(random, OPS_AT_PARAMETERS), seed), **common)
+    return conformance.prove(chosen, _ops(chosen, max(random, DRAWN), seed, conformance.CASE_CYCLES), **common)
 
 
-def _ops(unit: Any, wanted: int, seed: int) -> list[Any]:
-    """Ops that ``unit`` accepts, out of its class's examples and draws."""
+def _ops(unit: Any, drawn: int, seed: int, longest: int) -> list[Any]:
+    """Every op of the examples of its class that ``unit`` accepts, and ``drawn`` more, each of at most ``longest`` cycles."""
     import numpy as np
 
-    cls, rng = type(unit), np.random.default_rng(seed)
-    candidates = [op for _, op in cls.examples()]
-    accepted: list[Any] = []
-    for _ in range(DRAWS):
-        op = candidates.pop(0) if candidates else cls.draw(rng)[1]
-        try:
-            unit.check(op)
-        except ValueError:
-            continue
-        accepted.append(op)
-        if len(accepted) == wanted:
-            return accepted
-    raise BadInput(f"{cls.kind()}: of {DRAWS} drawn ops, {len(accepted)} suit these parameters; wanted {wanted}")
+    rng = np.random.default_rng(seed)
+    examples = {op.describe(): op for _, op in unit.examples() if unit.takes(op)}
+    try:
+        draws = (unit.draw_op(rng) for _ in range(DRAWS_PER_OP * drawn))
+        more = list(itertools.islice((op for op in draws if unit.cost(op).cycles <= longest), drawn))
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if len(more) < drawn:
+        wanted = f"a simulator plays ops of at most {longest} cycles"
+        raise BadInput(f"{unit.kind()}: {wanted}; {len(more)} of {DRAWS_PER_OP * drawn} drawn for these parameters are so short")
+    return [op for op in examples.values() if unit.cost(op).cycles <= longest] + more
 
 
 def _shown(report_progress: Callable[[str, int], None]) -> Callable[[Any], None]:
@@ -114,4 +132,8 @@ def _text(report: Any) -> str:
         for row in report.rows
     ]
     columns = ("unit", "parameters", "op", "seed", "cycles (RTL)", "cycles (cost)", "events", "result")
-    return f"{table(rows, columns)}\n\n{len(report.rows) - len(report.failures)} of {len(report.rows)} cases passed"
+    return f"{table(rows, columns)}\n\n{len(report.rows) - len(report.failures)} of {_cases(len(report.rows))} passed"
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'' if count == 1 else 's'}"

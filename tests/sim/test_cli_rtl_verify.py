@@ -9,10 +9,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from accel.arithmetic import Arithmetic
 from accel.base import conformance, rtl
 from accel.base.rtl import ToolError
+from accel.vector_unit import VectorUnit
 
 SMALL = ("table_precompute", "--set", "rows=1", "--set", "group=2")
+PARAMETERS = {"rows": 1, "group": 2, "table_bits": None, "activations": "int8", "table": None}
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def test_verilog_goes_to_stdout_a_folder_or_a_file(rtloom, folder) -> None:
     for name in ("table_precompute.v", "other.v"):
         assert (folder / "hdl" / name).read_text() in (text, text.removesuffix("\n"))
     data = rtloom("rtl", *SMALL, "--json").json()
-    assert data["parameters"] == {"rows": 1, "group": 2, "table_bits": None}
+    assert data["parameters"] == PARAMETERS
     assert data["verilog"] == text.removesuffix("\n") or data["verilog"] == text
     assert len(data["rtlil_sha256"]) == 64
 
@@ -65,14 +68,69 @@ def test_a_unit_is_proved_at_given_parameters(rtloom, folder, proofs) -> None:
     for row in rows:
         assert row["passed"]
         assert row["unit"] == "table_precompute"
-        assert row["parameters"] == {"rows": 1, "group": 2, "table_bits": None}
+        assert row["parameters"] == PARAMETERS
         assert row["cycles_rtl"] == row["cycles_cost"] > 0
         assert row["events_rtl"] == row["events_cost"]
         assert {"op", "seed"} <= set(row)
     (record,) = json.loads((proofs / "table_precompute.json").read_text())["proofs"]
-    assert record["parameters"] == {"rows": 1, "group": 2, "table_bits": None}
+    assert record["parameters"] == PARAMETERS
     suite = ElementTree.parse(folder / "reports" / "conformance.xml").getroot()
     assert suite.get("tests") == str(len(rows))
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """The ops that would be played, in place of their proof."""
+    ops = []
+
+    def prove(unit, some, **options):
+        ops.extend(some)
+        return conformance.Report()
+
+    monkeypatch.setattr(conformance, "prove", prove)
+    return ops
+
+
+def test_given_parameters_are_proved_on_every_example_that_fits_and_on_draws(rtloom, played) -> None:
+    rtloom("verify", "vector_unit", "--set", "lanes=4", "--random", "3")
+    wanted = {op.describe() for _, op in VectorUnit.examples() if VectorUnit(lanes=4).takes(op)}
+    assert {"softmax", "layer_norm"} <= {op.function for op in played}
+    assert wanted <= {op.describe() for op in played}
+    assert len(played) == len(wanted) + 3
+
+
+@pytest.mark.parametrize(
+    "settings", [("function=add", "format=int8"), ("function=multiply", "format=fp16", "result=fp32"), ("format=int8",)]
+)
+def test_a_single_operator_is_proved_at_any_parameters(rtloom, played, settings) -> None:
+    rtloom("verify", "arithmetic", *(word for setting in settings for word in ("--set", setting)))
+    assert len(played) >= 2
+    assert {op.activations.name for op in played} == {dict(s.split("=") for s in settings)["format"]}
+
+
+def test_ops_that_no_simulator_plays_are_not_drawn(rtloom, played, monkeypatch) -> None:
+    monkeypatch.setattr(conformance, "CASE_CYCLES", 40)
+    rtloom("verify", "arithmetic", "--set", "format=fp16", "--random", "9")
+    assert len(played) == 9
+    assert all(Arithmetic().cost(op).cycles <= 40 for op in played)
+    monkeypatch.setattr(conformance, "CASE_CYCLES", 1)
+    message = "a simulator plays ops of at most 1 cycles; 0 of 40 drawn for these parameters are so short"
+    assert message in rtloom("verify", "arithmetic", "--set", "format=fp16", code=2).stderr
+
+
+def test_no_draw_that_fits_is_said(rtloom, played, monkeypatch) -> None:
+    def refuse(rng):
+        raise ValueError("refused")
+
+    monkeypatch.setattr(VectorUnit, "draw", staticmethod(refuse))
+    assert "none of 2000 draws of vector_unit fits" in rtloom("verify", "vector_unit", "--set", "lanes=4", code=2).stderr
+
+
+@pytest.mark.parametrize("place", ["file/x.xml", "."])
+def test_a_place_for_junit_is_tried_before_any_work(rtloom, folder, played, place) -> None:
+    (folder / "file").write_text("")
+    assert f"--junit: {place}: cannot write there" in rtloom("verify", *SMALL, "--junit", place, code=4).stderr
+    assert played == []
 
 
 def test_a_case_that_fails_is_a_check_that_failed(rtloom, monkeypatch) -> None:
@@ -94,13 +152,13 @@ def test_a_case_that_fails_is_a_check_that_failed(rtloom, monkeypatch) -> None:
     report = conformance.Report(rows=[row], drawn=2, rejected=5)
     monkeypatch.setattr(conformance, "verify", lambda *args, **options: report)
     done = rtloom("verify", code=1)
-    assert "0 of 1 cases passed" in done.stdout
+    assert "0 of 1 case passed" in done.stdout
     assert (
         "rtloom: cost says 3 cycles, the RTL took 4\nrtloom: repeat with: python -m accel.base.conformance case.json"
         in done.stderr
     )
     assert "seed 0: 2 cases drawn, 5 draws refused by the units" in done.stderr
-    assert done.stderr.endswith("rtloom: 1 of 1 cases failed\n")
+    assert done.stderr.endswith("rtloom: 1 of 1 case failed\n")
 
 
 def test_reproduction_has_the_declared_columns(rtloom) -> None:
