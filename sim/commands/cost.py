@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from accel.base.unit import RtlUnit
 from sim.commands import parse, proof
 from sim.commands.catalogue import unit_class
@@ -31,11 +33,13 @@ def main(
     """Price ``op`` of ``shape`` on ``unit``."""
     priced = parse.unit(unit_class(unit), settings)
     given = {"weights": weights, "activations": activations, "kv": kv, "output": output}
-    work = parse.op(op, shape, _usual_formats(priced, op) | {name: text for name, text in given.items() if text is not None})
+    usual = _usual_formats(priced, op, parse.pairs(shape, "--shape").get("function"))
+    work = parse.op(op, shape, usual | {name: text for name, text in given.items() if text is not None})
     try:
         runs = [_run(priced, tile, count) for tile, count in priced.runs(work)]
     except ValueError as error:
-        raise BadInput(f"{unit}: {error}") from None
+        message = str(error)
+        raise BadInput(message if unit in message.split() else f"{unit}: {message}") from None
     total = priced.cost(work)
     shown = proof.status(priced)
     data = {
@@ -50,18 +54,27 @@ def main(
     emit("cost", data, _text(data), json, out)
 
 
-def _usual_formats(unit: Any, kind: str) -> dict[str, str]:
-    """The formats of the unit's first example of such an op, for those that the user does not give; none of analytical units."""
-    for _, example in unit.examples() if isinstance(unit, RtlUnit) else ():
-        if example.kind == kind:
-            return {name: str(value) for name, value in vars(example).items() if isinstance(value, Format)}
+def _usual_formats(unit: Any, kind: str, function: str | None) -> dict[str, str]:
+    """The formats that the user does not give, as in the first example of such an op that this very unit accepts; none of
+    analytical units. Where it accepts no example: those of an op drawn for it, or else of the first example."""
+    if not isinstance(unit, RtlUnit):
+        return {}
+    examples = [example for _, example in unit.examples()]
+    try:
+        drawn = [unit.draw_op(np.random.default_rng(0))]
+    except ValueError:
+        drawn = []
+    for op in [*filter(unit.takes, examples), *drawn, *examples]:
+        if op.kind == kind and (function is None or getattr(op, "function", None) == function):
+            return {name: str(value) for name, value in vars(op).items() if isinstance(value, Format)}
     return {}
 
 
 def _run(unit: Any, tile: Any, count: int) -> dict[str, Any]:
     cost = unit.tile_cost(tile)
+    flags = {"accumulate": tile.accumulate} if hasattr(tile, "accumulate") else {}
     return {
-        "tile": {name: int(extent) for name, extent in tile.extents().items()},
+        "tile": {name: int(extent) for name, extent in tile.extents().items()} | flags,
         "invocations": int(count),
         "latency": int(cost.latency),
         "interval": int(cost.interval),
@@ -72,9 +85,7 @@ def _run(unit: Any, tile: Any, count: int) -> dict[str, Any]:
 def _text(data: dict[str, Any]) -> str:
     parameters = ", ".join(f"{k}={v}" for k, v in data["parameters"].items())
     columns = ("tile", "invocations", "latency", "interval", "cycles")
-    runs = [
-        [" ".join(f"{k}={v}" for k, v in run["tile"].items()) or "whole", *(run[c] for c in columns[1:])] for run in data["runs"]
-    ]
+    runs = [[_tile(run["tile"]) or "whole", *(run[c] for c in columns[1:])] for run in data["runs"]]
     return "\n".join(
         [
             f"{data['unit']}({parameters})",
@@ -86,3 +97,8 @@ def _text(data: dict[str, Any]) -> str:
             table(list(data["events"].items()), ("event", "count")),
         ]
     )
+
+
+def _tile(tile: dict[str, Any]) -> str:
+    """Extents by name; a flag is only named, where it is set."""
+    return " ".join(name if value is True else f"{name}={value}" for name, value in tile.items() if value is not False)
