@@ -18,7 +18,7 @@ from sim.commands.output import log, progress, table
 from sim.commands.rtl import rtl_class
 from sim.errors import BadInput, CheckFailed, StorageError
 
-DRAWN = 2  # ops that a unit of given parameters is proved on beside the examples, where --random asks for no more
+DRAWN = 3  # ops that a unit of given parameters is proved on beside the examples, where --random asks for no more
 DRAWS_PER_OP = 20  # until one is short enough to simulate
 
 
