@@ -144,8 +144,13 @@ class LibertyFiles:
             raise LibertyError("wanted at least one Liberty file, got none")
         texts = {str(p): read_text(Path(p)) for p in paths}
         library = read_liberty(texts)
-        files = cls(texts, library)
+        files = cls({name: texts[name] for name in library.files}, library)
         files.flipflop()
+        if not any(c.is_logic for c in library.cells.values()):
+            raise LibertyError(
+                f"no logic gates in {', '.join(library.names)} (wanted cells with a function of two inputs or more); add the "
+                "Liberty file of the combinational cells"
+            )
         if not files.buffers():
             raise LibertyError(f"no buffer in {', '.join(texts)}: wanted a cell with one input A and function A")
         return files

@@ -118,6 +118,79 @@ def test_a_bad_library_is_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("area : 2;", "", r"line 4: cell NAND: wanted an area in um2, got none"),
+        ("area : 2;", "area : -1;", r"line 4: cell NAND: wanted area as a number from 0 up, got '-1'"),
+        ("area : 2;", "area : nan;", r"line 4: cell NAND: wanted area as a number from 0 up, got 'nan'"),
+        ("area : 2;", "area : big;", r"line 4: cell NAND: wanted area as a number from 0 up, got 'big'"),
+        ("capacitance : 0.5", "capacitance : x", r"line 7: cell BUF: wanted capacitance as a number from 0 up, got 'x'"),
+        ("!(A * B)", "(A &", r"line 5: cell NAND, pin Y: wanted a function of A, B, Y with .*, got '\(A &'"),
+        ("!(A * B)", "ZZZ", r"line 5: cell NAND, pin Y: wanted a function of A, B, Y with .*, got 'ZZZ'"),
+        ('"!D"', '"!Z"', r"line 8: cell DFF: wanted a next_state of CLK, D, QN, IQ, IQN with .*, got '!Z'"),
+        ('"!(A * B)"', '!(A * B)"', r"line 5: wanted a second quote on the line, got '\"; \} \}'"),
+        ("area : 5;", "area : 5; /* so far", r"line 8: wanted \*/ to close the comment that begins here"),
+        ("(1, ff)", "(1, dozen)", r"wanted capacitive_load_unit in ff or pf, got 'dozen'"),
+        ("nom_voltage : 1", "nom_voltage : one", r"wanted nom_voltage as a number, got 'one'"),
+        (
+            "area : 2;",
+            'area : 2; t () { values ("1, 2", \\\n "3, a"); }',
+            r"line 5: cell NAND: wanted numbers in values, got 'a'",
+        ),
+        ("area : 2;", "area : 2; t () { index_1 (1, 1..2); }", r"line 4: cell NAND: wanted numbers in index_1, got '1\.\.2'"),
+    ],
+)
+def test_a_broken_attribute_is_found_with_its_line_cell_and_value(tmp_path, right, wrong, message):
+    assert right in LIBERTY
+    file = tmp_path / "bad.lib"
+    file.write_text(LIBERTY.replace(right, wrong, 1))
+    with pytest.raises(LibertyError, match=message) as caught:
+        LibertyFiles.read([file])
+    assert "bad.lib" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_found(tmp_path):
+    file = tmp_path / "bad.lib"
+    file.write_bytes(LIBERTY.encode().replace(b"(NAND)", b"(NA\xffND)"))
+    with pytest.raises(LibertyError, match=r"bad\.lib', line 4: wanted text in UTF-8, got the byte 0xff"):
+        LibertyFiles.read([file])
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("area : 5;", 'area : 5; /* "half a string, and a { */ // and "\n'),
+        ("area : 2;", 'area : 2; about : "no /* comment, no // either";'),
+        ('"!(A * B)"', '"(A B)\'"'),
+        ("area : 3;", "dont_use : true;"),
+        ("cell (ICG)", 'cell (FILL) { } cell (RAM) { area : 1; bus (Q) { function : "Q[1] A"; } pin (A) { } } cell (ICG)'),
+        ("area : 2;", 'area : 2; t () { values ("1, -2.5e-3 .5", "0.1, \\\n 2."); values (1); }'),
+    ],
+)
+def test_what_liberty_allows_is_read(tmp_path, right, wrong):
+    assert right in LIBERTY
+    (tmp_path / "good.lib").write_text(LIBERTY.replace(right, wrong, 1))
+    assert {"NAND", "BUF", "DFF", "ICG"} <= LibertyFiles.read([tmp_path / "good.lib"]).library.cells.keys()
+
+
+def test_two_real_libraries_pass(shared, asap7):
+    assert len(asap7.library.cells) == 202
+    assert len(LibertyFiles.read(sorted((shared / "pdk/sky130hd").glob("*.lib.gz"))).library.cells) == 428
+
+
+def test_the_order_of_the_files_does_not_matter(shared, asap7):
+    named = {name: next((shared / "pdk/asap7").glob(f"*_{name}_*")) for name in ("SEQ", "INVBUF", "SIMPLE", "AO", "OA")}
+    shuffled = LibertyFiles.read(list(named.values()))
+    assert list(shuffled.texts.items()) == list(asap7.texts.items())
+    assert shuffled.library.names == asap7.library.names
+    few = LibertyFiles.read([named[name] for name in ("SEQ", "INVBUF", "SIMPLE")])
+    assert synthesize(rtlil.convert(Mac(), name="top", emit_src=False), few, period_ps=709).area_um2 > 0
+    with pytest.raises(LibertyError, match=r"no logic gates in .*add the Liberty file of the combinational cells"):
+        LibertyFiles.read([named["INVBUF"], named["SEQ"]])
+
+
 def test_missing_and_broken_files_are_named(tmp_path):
     with pytest.raises(LibertyError, match=r"cannot read the Liberty file .*none\.lib"):
         read_text(tmp_path / "none.lib")
