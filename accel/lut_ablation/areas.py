@@ -28,8 +28,6 @@ CELL = "lut_ablation_fp16_cell"
 PERIOD_PS = 1000
 WIDTHS = range(1, 9)
 """Weight bits of figure 13."""
-NARROW = range(1, 5)
-"""Weight bits at which a conventional look-up and adders can be smaller than products."""
 
 
 def ablated(step: Step) -> LutAblation:
@@ -52,10 +50,8 @@ def units() -> Iterator[LutAblation]:
     yield smallest()
     for step in STEPS:
         yield ablated(step)
-    both: tuple[Step, ...] = ("fused", "mac")
-    narrow: tuple[Step, ...] = ("unpu", "add")
-    yield from (rival(step, bits) for step in both for bits in WIDTHS)
-    yield from (rival(step, bits) for step in narrow for bits in NARROW)
+    compared: tuple[Step, ...] = ("fused", "mac", "unpu", "add")
+    yield from (rival(step, bits) for step in compared for bits in WIDTHS)
 
 
 def area(tech: Tech, unit: LutAblation) -> float:

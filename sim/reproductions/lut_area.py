@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from accel.base.tech import Tech
 from accel.lut_ablation import STEPS, LutAblation, Step
-from accel.lut_ablation.areas import CELL_FILE, FILE, NARROW, WIDTHS, ablated, area, cell_area, rival
+from accel.lut_ablation.areas import CELL_FILE, FILE, WIDTHS, ablated, area, cell_area, rival
 from sim.reproductions.base import Row
 from workloads.formats import FORMATS
 from workloads.ops import Linear
@@ -63,7 +63,7 @@ def area_per_rate(tech: Tech, unit: LutAblation) -> float:
 def crossover(tech: Tech, step: Step, multiplier_bits: int | None) -> int:
     """The most weight bits up to which ``step`` is smaller, per rate, than products by ``multiplier_bits`` (None: as many)."""
     found = 0
-    for bits in WIDTHS if step == "fused" else NARROW:
+    for bits in WIDTHS:
         products = area_per_rate(tech, rival("mac", multiplier_bits or bits))
         if area_per_rate(tech, rival(step, bits)) >= products:
             break
