@@ -69,10 +69,12 @@ def entries(result: Characterisation, date: datetime.date) -> list[dict[str, Any
         static["clock"] = f"{result.clock_mhz:.0f} MHz"
     if result.leakage_w is not None:
         static["power"] = f"{result.leakage_w * 1e6:.4g} uW"
+    named = [word for word, there in (("leakage", "power" in static), ("clock", "clock" in static)) if there]
+    what = f"{', '.join(['area', *named[:-1]])} and {named[-1]}" if named else "area"
     composed = (
         f"{_hierarchy(result.parts)}, composed against flat: {result.composed_vs_flat}; " if result.composed_vs_flat else ""
     )
-    rows = [base | static | {"source": f"{result.cells} cells; area, leakage and clock; {composed}{where}"}]
+    rows = [base | static | {"source": f"{result.cells} cells; {what}; {composed}{where}"}]
     if result.fit is None:
         return rows
     for event, joules in result.fit.joules.items():

@@ -81,7 +81,13 @@ def opensta_version() -> str | None:
     if shutil.which(COMMAND) is None:
         return None
     with working_folder() as folder:
-        return run_tool("OpenSTA", [COMMAND, "-version"], folder, seconds=30).strip()
+        version = run_tool("OpenSTA", [COMMAND, "-version"], folder, seconds=30).strip()
+    if not re.fullmatch(r"\d\S*", version):
+        got = repr(version.splitlines()[0]) if version else "nothing"
+        raise ToolError(
+            f"{shutil.which(COMMAND)!r} is not a working OpenSTA: wanted its version from '{COMMAND} -version', got {got}"
+        )
+    return version
 
 
 def analyse(synthesis: Synthesis, files: LibertyFiles, *, period_ps: int) -> Power:

@@ -6,12 +6,13 @@ Without a Liberty file, the committed figures of the unit at these parameters, i
 from __future__ import annotations
 
 import itertools
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accel.base.tech import Entry, Tech
+from accel.base.tech import Entry, Tech, available
 from sim.commands import parse
 from sim.commands.emit import emit
 from sim.commands.foreign import tools
@@ -20,6 +21,9 @@ from sim.commands.rtl import rtl_class
 from sim.errors import BadInput, CheckFailed, StorageError
 
 COMMITTED = "asap7"
+"""The technology file of characterised units; others hold units of their own, beside published figures."""
+MOST_NAMED = 4
+"""Sets of parameters that a message lists."""
 
 
 def main(
@@ -32,15 +36,17 @@ def main(
     out: Path | None,
     json: bool,
 ) -> None:
-    """Characterise ``unit``; with ``out``, write ``UNIT.toml``, a technology file, there."""
+    """Characterise ``unit``; with ``out``, write ``UNIT.toml``, a technology file, there, and then ``characterize.json``."""
     chosen = parse.unit(rtl_class(unit), settings)
     files = [*(liberty or []), *(more or [])]
     for file in files:
+        if file.is_dir():
+            raise BadInput(f"--liberty: {file}: wanted Liberty files (NAME.lib or NAME.lib.gz), got a folder")
         if not file.is_file():
             raise BadInput(f"--liberty: {file}: no such file")
     if not files:
-        found = _committed(chosen)
-        emit("characterize", _plain(found), _listed(found), json, out)
+        name, found = _committed(chosen)
+        emit("characterize", _plain(name, found), _listed(name, found), json, out)
         return
     path = None if out is None else out / f"{unit}.toml"
     if path is not None:
@@ -57,21 +63,29 @@ def main(
             raise BadInput(str(error)) from None
         except (MappingError, ValueError) as error:
             raise CheckFailed(str(error)) from None
-    emit("characterize", result.summary(), _text(result), json, out)
     if path is not None:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_entries(path, [result])
-        except OSError as error:
-            raise StorageError(f"{path}: cannot write: {error.strerror}") from None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
+            emit("characterize", result.summary(), _text(result), json, None)  # what took minutes is shown all the same
+            if isinstance(error, OSError):
+                raise StorageError(f"{path}: cannot write: {error.strerror}") from None
             raise BadInput(str(error)) from None
         log(f"wrote {path}")
+    emit("characterize", result.summary(), _text(result), json, out)
 
 
 def _check_place(path: Path) -> None:
     """Say now, and not after minutes, that the technology file ``path`` cannot be written."""
-    if path.parent.exists() and not path.parent.is_dir():
-        raise StorageError(f"{path.parent}: cannot write there: it is no folder")
+    there = next(folder for folder in (path.parent, *path.parent.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise StorageError(f"{there}: cannot write there: it is no folder")
+    try:
+        with tempfile.TemporaryDirectory(dir=there):  # tried, because permissions do not tell (of a superuser, or of /proc)
+            pass
+    except OSError as error:
+        raise StorageError(f"{path.parent}: cannot write in {there}: {error.strerror}") from None
     if not path.exists():
         return
     try:
@@ -82,34 +96,37 @@ def _check_place(path: Path) -> None:
         raise BadInput(f"{path} is not a technology file, and is left as it is: {error}") from None
 
 
-def _committed(unit: Any) -> list[Entry]:
-    """The entries of the committed technology at the parameters of ``unit``. Raises BadInput where there are none."""
-    entries = Tech.load(COMMITTED).entry
-    found = [e for e in entries if e.matches(unit.kind(), dict(unit)) and set(e.parameters) == set(dict(unit))]
-    if not found:
-        known = dict.fromkeys(_parameters(e) for e in entries if e.component == unit.kind())
-        having = f"it has {' and '.join(known)}" if known else "it has none of this unit"
-        raise BadInput(
-            f"technology {COMMITTED} has no figures of {unit.kind()} at these parameters ({having}); to make them, give the "
-            "Liberty files of a standard-cell library: --liberty FILE [FILE ...]"
-        )
-    return found
+def _committed(unit: Any) -> tuple[str, list[Entry]]:
+    """The technology with synthesised figures at the parameters of ``unit``, and these. Raises BadInput where there is none."""
+    known: dict[str, list[Entry]] = {}
+    for name in sorted(available(), key=lambda name: name != COMMITTED):
+        entries = [e for e in Tech.load(name).entry if e.component == unit.kind() and e.rtlil]
+        found = [e for e in entries if e.matches(unit.kind(), dict(unit)) and set(e.parameters) == set(dict(unit))]
+        if found:
+            return name, found
+        if entries:
+            known[name] = entries
+    where = " or ".join(known) or COMMITTED
+    having = list(dict.fromkeys(_parameters(e) for entries in known.values() for e in entries)) or ["none of this unit"]
+    having[MOST_NAMED:] = [f"{len(having) - MOST_NAMED} more"] if len(having) > MOST_NAMED else []
+    raise BadInput(
+        f"technology {where} has no figures of {unit.kind()} at these parameters (it has {' and '.join(having)}); to make them, "
+        "give the Liberty files of a standard-cell library: --liberty FILE [FILE ...]"
+    )
 
 
 def _parameters(entry: Entry) -> str:
     return ", ".join(f"{k}={v}" for k, v in entry.parameters.items())
 
 
-def _plain(entries: list[Entry]) -> dict[str, Any]:
+def _plain(name: str, entries: list[Entry]) -> dict[str, Any]:
     rows = [e.model_dump(mode="json", by_alias=True, exclude_none=True) for e in entries]
-    return {"component": entries[0].component, "parameters": dict(entries[0].parameters), "committed": COMMITTED, "entry": rows}
+    return {"component": entries[0].component, "parameters": dict(entries[0].parameters), "committed": name, "entry": rows}
 
 
-def _listed(entries: list[Entry]) -> str:
+def _listed(name: str, entries: list[Entry]) -> str:
     static = next((e for e in entries if e.area is not None), None)
-    lines = [
-        f"{entries[0].component}({_parameters(entries[0])}), committed in technology {COMMITTED}; --liberty FILE makes them anew"
-    ]
+    lines = [f"{entries[0].component}({_parameters(entries[0])}), committed in technology {name}; --liberty FILE makes them anew"]
     if static is not None and static.area is not None:
         lines += [
             f"area    {static.area:.1f} um2",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import math
 import tomllib
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from accel.base import power
-from accel.base.figures import Characterisation
+from accel.base.figures import Characterisation, entries
+from accel.base.rtl import ToolError
 from accel.base.tech import Tech
 from accel.table_precompute import TablePrecomputeUnit
 
@@ -85,11 +87,21 @@ def test_without_figures_or_liberty_files_it_says_what_to_give(rtloom) -> None:
     assert "--liberty FILE" in message
 
 
-def _fake() -> Characterisation:
+def test_committed_figures_are_found_in_every_technology_file(rtloom) -> None:
+    plain = rtloom("characterize", "lut_ablation", "--json").json()
+    assert plain["committed"] == "ablation_asap7"
+    assert len(plain["entry"]) == 1
+    assert "committed in technology ablation_asap7; --liberty FILE" in rtloom("characterize", "lut_ablation").stdout
+    message = _one_line(rtloom("characterize", "lut_ablation", "--set", "columns=3", code=2).stderr)
+    assert "ablation_asap7 has no figures of lut_ablation at these parameters (it has step=fused, rows=2, columns=4" in message
+    assert " more);" in message
+
+
+def _fake(clock_mhz: float | None = None, leakage_w: float | None = None) -> Characterisation:
     return Characterisation(
         component="table_precompute", parameters={"rows": 1}, rtlil="00", area_um2=2.0, sequential_um2=1.0, cells=3,
-        clock_mhz=None, critical="", leakage_w=None, fit=None, checked_cycles=0, seed=0, library="lib", tools="yosys", note="",
-        parts=(), composed_vs_flat="", how="", statistics="",
+        clock_mhz=clock_mhz, critical="", leakage_w=leakage_w, fit=None, checked_cycles=0, seed=0, library="lib", tools="yosys",
+        note="", parts=(), composed_vs_flat="", how="", statistics="",
     )  # fmt: skip
 
 
@@ -111,7 +123,43 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(rtloom, folder, monk
     monkeypatch.setattr("accel.base.characterize.characterize", lambda *args, **options: _fake())
     monkeypatch.setattr("accel.base.figures.write_entries", _disk_full)
     assert "cannot write: No space left" in rtloom(*SMALL, "--liberty", "a.lib", "--out", "full", code=4).stderr
-    assert not (folder / "full" / "table_precompute.toml").exists()
+    assert list((folder / "full").iterdir()) == [], "no figures without the technology file"
+
+
+@pytest.mark.parametrize("place", ["/proc/there", "/proc/not/there/yet", "taken/below"])
+def test_an_unwritable_place_is_found_before_the_work(rtloom, folder, monkeypatch, place) -> None:
+    monkeypatch.setattr("accel.base.characterize.characterize", lambda *args, **options: pytest.fail("minutes for nothing"))
+    (folder / "a.lib").touch()
+    (folder / "taken").write_text("a file")
+    assert "cannot write" in _one_line(rtloom(*SMALL, "--liberty", "a.lib", "--out", place, code=4).stderr)
+
+
+def test_a_place_that_can_be_written_is_left_as_it_is_by_the_trial(rtloom, folder) -> None:
+    (folder / "a.lib").write_text("no library")
+    (folder / "here").mkdir()
+    rtloom(*SMALL, "--liberty", "a.lib", "--out", "here", code=2)
+    rtloom(*SMALL, "--liberty", "a.lib", "--out", "new/below", code=2)
+    assert list((folder / "here").iterdir()) == []
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("clock_mhz", "leakage_w", "words"),
+    [(None, None, "area"), (None, 1e-6, "area and leakage"), (900.0, 1e-6, "area, leakage and clock")],
+)
+def test_the_source_says_only_what_is_there(clock_mhz, leakage_w, words) -> None:
+    (row,) = entries(_fake(clock_mhz, leakage_w), datetime.date(2026, 1, 1))
+    assert row["source"].startswith(f"3 cells; {words}; yosys, lib;")
+
+
+@pytest.mark.parametrize(("script", "got"), [("exit 0", "nothing"), ("echo usage: sta FILE", "'usage: sta FILE'")])
+def test_a_command_that_is_no_opensta_is_named(tmp_path, monkeypatch, script, got) -> None:
+    command = tmp_path / "sta"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    monkeypatch.setattr(power, "COMMAND", str(command))
+    with pytest.raises(ToolError, match=rf"is not a working OpenSTA: wanted its version from .*, got {got}$"):
+        power.opensta_version()
 
 
 def _disk_full(*arguments, **options):
@@ -126,6 +174,9 @@ def test_bad_libraries_are_said_in_one_line_and_leave_nothing(rtloom, folder, li
     assert "no plain rising-edge D flip-flop" in message
     assert "add the Liberty file of the sequential cells" in message
     assert "--liberty: none.lib: no such file" in rtloom(*SMALL, "--liberty", "a.lib", "none.lib", "--out", "o", code=2).stderr
+    (folder / "pdk").mkdir()
+    message = _one_line(rtloom(*SMALL, "--liberty", "pdk", "--out", "o", code=2).stderr)
+    assert "--liberty: pdk: wanted Liberty files (NAME.lib or NAME.lib.gz), got a folder" in message
     assert not (folder / "o").exists()
 
 
