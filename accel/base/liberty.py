@@ -15,8 +15,9 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -88,12 +89,15 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise LibertyError(f"{str(path)!r}, line {line}: wanted text in UTF-8, got the byte 0x{data[error.start]:02x}") from None
     except (OSError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise LibertyError(f"cannot read the Liberty file {str(path)!r}: {error}") from error
+    if "\0" in text:
+        raise LibertyError(f"{_at(str(path), text, text.index(chr(0)))}: wanted text in UTF-8, got the byte 0x00")
+    return text
 
 
 def read_liberty(texts: Mapping[str, str]) -> Library:
@@ -111,15 +115,15 @@ def read_liberty(texts: Mapping[str, str]) -> Library:
             if facts and key in seen and seen[key] != facts.get(key, seen[key]):
                 raise LibertyError(f"{file}: wanted {key} {facts[key]} as in {names[0]}, got {seen[key]}: not one corner")
         facts = facts or seen
-    first = read[0][0]
+    first = partial(repr, read[0][0])
     volts, celsius = (
-        _number(f"{first!r}", key, facts.get(key, usual)) for key, usual in (("nom_voltage", "1"), ("nom_temperature", "25"))
+        _number(first, key, facts.get(key, usual)) for key, usual in (("nom_voltage", "1"), ("nom_temperature", "25"))
     )
     amount, _, unit = facts.get("capacitive_load_unit", "1,pf").partition(",")
     scale = {"ff": 1e-15, "pf": 1e-12}.get(unit.strip().strip('"').lower())
     if scale is None:
-        raise LibertyError(f"{first!r}: wanted capacitive_load_unit in ff or pf, got {unit.strip()!r}")
-    farads = _number(f"{first!r}", "capacitive_load_unit", amount) * scale
+        raise LibertyError(f"{first()}: wanted capacitive_load_unit in ff or pf, got {unit.strip()!r}")
+    farads = _number(first, "capacitive_load_unit", amount) * scale
     return Library(tuple(one[0] for one in read), tuple(names), cells, volts, celsius, farads)
 
 
@@ -158,7 +162,7 @@ def _read_one(file: str, text: str) -> tuple[str, dict[str, Cell], dict[str, str
             facts.setdefault(key, value)
         elif not in_test:
             if key in ("area", "capacitance"):
-                _number(_at(file, text, match.start(), cell.name), key, value, least=0.0)
+                _number(partial(_at, file, text, match.start(), cell.name), key, value, least=0.0)
             elif key in ("function", "next_state", "clocked_on"):
                 functions.append((match.start(), cell, pin, key, value))
             _note(cell, pin, key, value)
@@ -184,13 +188,13 @@ def _at(file: str, text: str, position: int, cell: str | None = None) -> str:
     return f"{file!r}, line {text.count(chr(10), 0, position) + 1}{f': cell {cell}' if cell else ''}"
 
 
-def _number(where: str, key: str, value: str, least: float = -math.inf) -> float:
+def _number(where: Callable[[], str], key: str, value: str, least: float = -math.inf) -> float:
     try:
         number = float(value)
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number >= least):
-        raise LibertyError(f"{where}: wanted {key} as a number{'' if least else ' from 0 up'}, got {value!r}")
+        raise LibertyError(f"{where()}: wanted {key} as a number{'' if least else ' from 0 up'}, got {value!r}")
     return number
 
 

@@ -151,10 +151,11 @@ def test_a_broken_attribute_is_found_with_its_line_cell_and_value(tmp_path, righ
     assert "\n" not in str(caught.value)
 
 
-def test_bytes_that_are_no_text_are_found(tmp_path):
+@pytest.mark.parametrize("byte", [b"\xff", b"\x00"])
+def test_bytes_that_are_no_text_are_found(tmp_path, byte):
     file = tmp_path / "bad.lib"
-    file.write_bytes(LIBERTY.encode().replace(b"(NAND)", b"(NA\xffND)"))
-    with pytest.raises(LibertyError, match=r"bad\.lib', line 4: wanted text in UTF-8, got the byte 0xff"):
+    file.write_bytes(LIBERTY.encode().replace(b"(NAND)", b"(NA" + byte + b"ND)"))
+    with pytest.raises(LibertyError, match=rf"bad\.lib', line 4: wanted text in UTF-8, got the byte 0x{byte.hex()}"):
         LibertyFiles.read([file])
 
 
