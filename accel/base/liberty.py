@@ -31,9 +31,10 @@ _TOKEN = re.compile(r"\s*([A-Za-z_]\w*(?:\[\d+\])?|[!()*&+|^01'])")
 _PYTHON = {"!": "~", "*": "&", "&": "&", "+": "|", "|": "|", "^": "^", "(": "(", ")": ")", "1": "(-1)", "0": "0"}
 _OPERATORS = {*_PYTHON, "'"}
 _COMMENT = re.compile(r"/\*|//")
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?=[\s\",\\)])"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?=[\s\",\\);])"
 _BAD_TABLE = re.compile(rf"\b(?P<key>values|index_\d)\s*\((?:[\s\",\\]+|{_NUMBER})*+(?!\))(?P<got>[^)\s\",]*)")
 """A table up to the first word in it that is no number."""
+_BAD_VALUE = re.compile(rf"\b(?P<key>value)\s*:(?!\s*\"?\s*{_NUMBER})\s*\"?(?P<got>[^\";\n]*)")
 
 
 class LibertyError(ValueError):
@@ -222,7 +223,7 @@ def _without_comments(file: str, text: str) -> str:
 
 
 def _check_tables(file: str, text: str, starts: Mapping[str, int]) -> None:
-    if match := _BAD_TABLE.search(text):
+    if match := _BAD_TABLE.search(text) or _BAD_VALUE.search(text):
         cell = max(((at, name) for name, at in starts.items() if at < match.start()), default=(0, None))[1]
         where = _at(file, text, match.start("got"), cell)
         raise LibertyError(f"{where}: wanted numbers in {match['key']}, got {match['got']!r}")

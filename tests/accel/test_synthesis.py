@@ -133,6 +133,7 @@ def test_a_bad_library_is_refused_in_one_line(tmp_path, text, message):
         ("area : 5;", "area : 5; /* so far", r"line 8: wanted \*/ to close the comment that begins here"),
         ("(1, ff)", "(1, dozen)", r"wanted capacitive_load_unit in ff or pf, got 'dozen'"),
         ("nom_voltage : 1", "nom_voltage : one", r"wanted nom_voltage as a number, got 'one'"),
+        ("area : 2;", "area : 2; leakage_power () { value : x; }", r"line 4: cell NAND: wanted numbers in value, got 'x'"),
         (
             "area : 2;",
             'area : 2; t () { values ("1, 2", \\\n "3, a"); }',
@@ -167,7 +168,10 @@ def test_bytes_that_are_no_text_are_found(tmp_path, byte):
         ('"!(A * B)"', '"(A B)\'"'),
         ("area : 3;", "dont_use : true;"),
         ("cell (ICG)", 'cell (FILL) { } cell (RAM) { area : 1; bus (Q) { function : "Q[1] A"; } pin (A) { } } cell (ICG)'),
-        ("area : 2;", 'area : 2; t () { values ("1, -2.5e-3 .5", "0.1, \\\n 2."); values (1); }'),
+        (
+            "area : 2;",
+            'area : 2; t () { values ("1, -2.5e-3 .5", "0.1, \\\n 2."); values (1); } leakage_power () { value : "1e-3"; }',
+        ),
     ],
 )
 def test_what_liberty_allows_is_read(tmp_path, right, wrong):
