@@ -258,7 +258,7 @@ def rtl(
 @verb("verify")
 def verify(
     unit: Annotated[str | None, typer.Argument(help="A unit with RTL, by kind; all of them where it is not given.")] = None,
-    random: Annotated[int, typer.Option(min=0, help="Random parameter sets in addition to the unit's examples.")] = 0,
+    random: Annotated[int, typer.Option(min=0, help="Random parameter sets beside the examples; with --set, random ops.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of parameters, operands and stalls.")] = 0,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the cases as JUnit XML.")] = None,
     simulator: Annotated[Simulator, typer.Option(help="auto: Icarus for short runs, Verilator for long ones.")] = Simulator.auto,

@@ -43,7 +43,8 @@ def proof_status(unit: Unit, folder: Path = FOLDER) -> ProofStatus:
     held = [r for r in records if _holds(type(unit), r)]
     for record in held:
         if record["parameters"] == parameters:
-            return ProofStatus("proved", f"{record['cases']} cases on {record['date']} with {record['simulator']}")
+            count = f"{record['cases']} case{'s' * (record['cases'] != 1)}"
+            return ProofStatus("proved", f"{count} on {record['date']} with {record['simulator']}")
     if held:
         return ProofStatus("other", f"proved at {len(held)} other sets of parameters, not at {parameters}")
     if records:

@@ -48,8 +48,8 @@ FP32 = FORMATS["fp32"]
 class MixPe(RtlUnit):
     """INT8 or FP16 x 4-bit matrix products by shift and add, with scales and zero points applied per group."""
 
-    rows: int = Field(default=8, ge=2, le=64)
-    columns: int = Field(default=8, ge=2, le=64)
+    rows: int = Field(default=4, ge=2, le=64)
+    columns: int = Field(default=4, ge=2, le=64)
     activations: Literal["int8", "fp16"] = "int8"
     depth: int = Field(default=5, ge=0, le=5)
     """Pipeline stages of the multiply-adder in every dequantiser."""
@@ -130,9 +130,9 @@ class MixPe(RtlUnit):
 
     @classmethod
     def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
-        yield cls(), _linear(9, 11, 64, "uint4:32", "int8")
-        yield cls(rows=4, columns=4), _linear(6, 7, 96, "uint4:32", "int8")
-        yield cls(rows=4, columns=4, activations="fp16"), _linear(6, 7, 96, "int4:32", "fp16")
+        yield cls(), _linear(6, 7, 96, "uint4:32", "int8")
+        yield cls(rows=8, columns=8), _linear(9, 11, 64, "uint4:32", "int8")
+        yield cls(activations="fp16"), _linear(6, 7, 96, "int4:32", "fp16")
         yield cls(rows=2, columns=2, depth=0), _linear(3, 3, 512, "int4:256", "int8")
         yield cls(rows=2, columns=3, activations="fp16", depth=0), _linear(3, 4, 512, "uint4:256", "fp16")
         yield cls(rows=11, columns=6, depth=2), _linear(12, 7, 48, "uint4:16", "int8")  # the drain is the bottleneck

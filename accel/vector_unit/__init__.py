@@ -50,7 +50,7 @@ LARGEST_ROW = 1 << 24  # elements; the words of a run are counted in 48 bits
 class VectorUnit(RtlUnit):
     """Point-wise and row-wise functions in FP16, one trip of a word per cycle."""
 
-    lanes: int = Field(default=8, ge=FEWEST_LANES, le=MOST_LANES)
+    lanes: int = Field(default=FEWEST_LANES, ge=FEWEST_LANES, le=MOST_LANES)
     """Elements per word, a power of two."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Pointwise,)
