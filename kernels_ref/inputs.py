@@ -38,8 +38,11 @@ def corners(op: Op) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
     if any(operand.format.kind == "float" for operand in op.operands()):
         rng = np.random.default_rng(0)
         for make in (_subnormal, _any_exponent, _special):
-            yield make.__name__.strip("_"), arrays(
-                op, lambda fmt, shape, make=make: make(fmt, shape, rng) if fmt.kind == "float" else _random(fmt, shape, rng)
+            yield (
+                make.__name__.strip("_"),
+                arrays(
+                    op, lambda fmt, shape, make=make: make(fmt, shape, rng) if fmt.kind == "float" else _random(fmt, shape, rng)
+                ),
             )
 
 
