@@ -29,6 +29,7 @@ class Characterisation:
     component: str
     parameters: dict[str, int | str]
     rtlil: str
+    """Hash of what was mapped; empty where the figures are scaled from others."""
     area_um2: float
     sequential_um2: float
     cells: int
@@ -63,7 +64,8 @@ def hardware(unit: RtlUnit) -> dict[str, int | str]:
 def entries(result: Characterisation, date: datetime.date) -> list[dict[str, Any]]:
     """The figures as entries of a technology file (`accel.base.tech`)."""
     where = f"{result.tools}, {result.library}; {CONDITIONS}; {date.isoformat()}"
-    base = {"component": result.component, "parameters": result.parameters, "class": "synthesized", "rtlil": result.rtlil}
+    found = {"class": "synthesized", "rtlil": result.rtlil} if result.rtlil else {"class": "scaled"}
+    base = {"component": result.component, "parameters": result.parameters} | found
     static: dict[str, Any] = {"area": f"{result.area_um2:.6g} um2"}
     if result.clock_mhz:
         static["clock"] = f"{result.clock_mhz:.0f} MHz"

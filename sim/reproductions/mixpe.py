@@ -187,6 +187,7 @@ SYNTHESIZED: dict[str, tuple[str, dict[str, int | str]]] = {  # scheme: our unit
     "MixPE-W4A16": ("mixpe", {"activations": "fp16"}),
 }
 ISO_AREA_BASE = SCHEMES["INT8"]
+LARGE_ARRAYS = "arrays_asap7"  # areas of arrays of the published sizes, too large for joules
 
 
 def area_um2(entries: Iterable[Entry], scheme: Scheme) -> float | None:
@@ -201,7 +202,7 @@ def area_um2(entries: Iterable[Entry], scheme: Scheme) -> float | None:
 
 def iso_area_rows(entries: Iterable[Entry] | None = None) -> Iterable[Row]:
     """Area of our arrays at the published sizes by that of INT8's, which the source takes to be 1; where both are known."""
-    known = list(Tech.load("asap7").entry if entries is None else entries)
+    known = list(Tech.load(LARGE_ARRAYS).entry if entries is None else entries)
     base = area_um2(known, ISO_AREA_BASE)
     for name in SYNTHESIZED:
         scheme = SCHEMES[name]

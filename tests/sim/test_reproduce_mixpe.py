@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.base.tech import Entry
+from accel.base.figures import stale
+from accel.base.spec import discover
+from accel.base.tech import Entry, Tech
+from accel.base.unit import RtlUnit
 from sim.reproduce import reproduce
 from sim.reproductions import mixpe
 from sim.reproductions.mixpe import BATCH, OPT, PATCH, PUBLISHED, REFERENCE, SCHEMES, VIT, Workload, cycles, gemm_cycles
@@ -126,3 +129,8 @@ def test_an_array_of_another_size_does_not_stand_for_the_published_one():
 @pytest.mark.parametrize("missing", ["systolic_array", "mixpe"])
 def test_no_area_is_compared_with_none(missing):
     assert list(mixpe.iso_area_rows([e for e in OURS if e.component != missing])) == []
+
+
+@pytest.mark.long
+def test_the_areas_of_large_arrays_are_of_the_rtl_as_it_is():
+    assert stale(Tech.load(mixpe.LARGE_ARRAYS), discover("accel", RtlUnit)) == []
