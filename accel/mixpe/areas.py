@@ -2,9 +2,9 @@
 
     python -m accel.mixpe.areas LIBERTY...
 
-maps them by hierarchy, for area alone, and writes the file (half an hour, most of it elaboration). The array of 64 x 64 cells is not
-mapped: its area is that of the quadratic through 8 x 8, 16 x 16 and 32 x 32. Its parts are such: cells grow with rows times columns,
-dequantisers with columns and with columns times rows (a running sum per row), skew registers with the square of either.
+maps them by hierarchy, for area alone, and writes the file (half an hour, most of it elaboration). The array of 64 x 64 cells is
+not mapped: its area is that of the quadratic through 8 x 8, 16 x 16 and 32 x 32. Its parts are such: cells grow with rows times
+columns, dequantisers with columns and columns times rows (a running sum per row), skew registers with the square of either.
 """
 
 from __future__ import annotations
