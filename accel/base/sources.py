@@ -170,8 +170,12 @@ def _file(module: str) -> Path | None:
 
 
 def _siblings(module: str) -> list[Path]:
-    """The other modules of a package that is taken whole (a unit that is a folder); none of a plain module."""
+    """The other modules of a package that is taken whole (a unit that is a folder), but for programs, which use the unit and are
+    not used by it; none of a plain module.
+    """
     path = _file(module)
     if path is None or path.name != "__init__.py" or "." not in module or module.endswith(".base"):
         return []
-    return [p for p in sorted(path.parent.glob("*.py")) if p.name != "__init__.py"]
+    return [
+        p for p in sorted(path.parent.glob("*.py")) if p.name != "__init__.py" and '__name__ == "__main__"' not in p.read_text()
+    ]

@@ -137,3 +137,22 @@ def test_code_beside_a_docstring_counts():
 
 def test_code_before_a_comment_with_wide_characters_counts():
     assert significant('x = "ü"  # ü\n') == 'x = "ü"'
+
+
+@pytest.mark.parametrize(("stem", "counts"), [("rtl", True), ("program", False)])
+def test_a_folder_counts_whole_but_for_programs(tmp_path, monkeypatch, stem, counts):
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / f"plugin_folder_{stem}" / "unit"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    texts = {"__init__": "WIDTH = 8\n", "rtl": "DEPTH = 1\n", "program": 'SIZE = 1\nif __name__ == "__main__":\n    print(SIZE)\n'}
+
+    def build(changed=None):
+        for name, text in texts.items():
+            (folder / f"{name}.py").write_text(text.replace("1", "2") if name == changed else text)
+        importlib.invalidate_caches()
+        sources._parse.cache_clear()
+        sources._file.cache_clear()
+        return source_hash([(f"plugin_folder_{stem}.unit", None)])
+
+    assert (build() != build(stem)) == counts
