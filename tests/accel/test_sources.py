@@ -145,7 +145,7 @@ def test_a_folder_counts_whole_but_for_programs(tmp_path, monkeypatch, stem, cou
     folder = tmp_path / f"plugin_folder_{stem}" / "unit"
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
-    texts = {"__init__": "WIDTH = 8\n", "rtl": "DEPTH = 1\n", "program": 'SIZE = 1\nif __name__ == "__main__":\n    print(SIZE)\n'}
+    texts = {"__init__": "WIDTH = 8\n", "rtl": "DEPTH = 1\n", "program": 'SIZE = 1\nif __name__ == "__main__":\n    SIZE\n'}
 
     def build(changed=None):
         for name, text in texts.items():
