@@ -12,7 +12,7 @@ from accel.base.tech import Tech
 from accel.gpu_tensor_core import GpuTensorCore
 from accel.gpu_vector_unit import OPERATIONS, GpuVectorUnit
 from accel.lut_tensor_core import LutTensorCore
-from accel.lut_tensor_core.timing import ACCUMULATOR_BITS
+from accel.lut_tensor_core.timing import INTEGER_BITS
 from accel.table_precompute import TablePrecomputeUnit
 from memsys.dram import Dram, standards
 from workloads.formats import parse_format
@@ -96,10 +96,12 @@ def test_operands_of_the_lut_core_are_delivered_bit_by_bit_at_the_tables_they_ar
     per_bit, delivery = 0.16e-12, Tech.load("gpu_operands").entry
     core, rounded = LutTensorCore(), LutTensorCore(table_bits=8)
     found = {e.event: e.energy for e in delivery if e.matches("lut_tensor_core", dict(core))}
-    bits = {"table_load": entries(core.group) * core.entry_bits, "weight_load": core.group, "drain": ACCUMULATOR_BITS}
+    bits = {"table_load": entries(core.group) * core.entry_bits, "weight_load": core.group, "drain": INTEGER_BITS}
     assert found == pytest.approx({event: n * per_bit for event, n in bits.items()})
     assert {e.event for e in delivery if e.matches("lut_tensor_core", dict(rounded))} == {"weight_load", "drain"}
     unit = TablePrecomputeUnit()
     (write,) = [e.energy for e in delivery if e.matches("table_precompute", dict(unit))]
     assert write == pytest.approx((unit.entry_bits + 8 * unit.group / entries(unit.group)) * per_bit)
     assert not [e for e in delivery if e.matches("table_precompute", dict(TablePrecomputeUnit(table_bits=8)))]
+    for unit in (LutTensorCore(activations="fp16"), TablePrecomputeUnit(activations="fp16")):
+        assert not [e for e in delivery if e.matches(unit.kind(), dict(unit)) and e.event != "weight_load"]
