@@ -14,8 +14,9 @@ from amaranth.lib.wiring import In, Out
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.base.liberty import LibertyError, power_view, read_liberty, read_text, to_python
+from accel.base.liberty import LibertyError, read_liberty, read_text, to_python
 from accel.base.netlist import Netlist, share_gates
+from accel.base.power_view import power_view
 from accel.base.rtl import ToolError, elaborate
 from accel.base.synthesis import GATED_FLIPFLOPS, LibertyFiles, run_tool, synthesize
 from accel.base.tech import Tech
