@@ -209,7 +209,7 @@ class VectorUnit(RtlUnit):
         def log_uniform(most: int) -> int:
             return int((most + 1) ** rng.random())
 
-        lanes = FEWEST_LANES << int(6 * rng.random() ** 5)  # mostly few: a simulator takes minutes for the most
+        lanes = FEWEST_LANES << int(6 * rng.random() ** 12)  # mostly few: a simulator takes minutes for the most
         function = str(rng.choice([*FUNCTIONS, "bias"]))
         return cls(lanes=lanes), _op(function, log_uniform(4), log_uniform(6 * lanes), half_head=log_uniform(64))
 
