@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-from functools import cache
-from importlib.resources import files
-
 from pydantic import Field, field_validator, model_validator
 
-from accel.base.quantity import Bytes, MBytesPerSecond
-from accel.base.spec import Spec, lookup
 from memsys.base import Memory
-
-
-class _Standard(Spec):
-    """A DRAM standard: what one device (an HBM stack, a GDDR chip) offers at most. One file in memsys/standards each."""
-
-    about: str
-    width: int = Field(gt=0)
-    """Data pins of one device."""
-    peak: MBytesPerSecond
-    """Bandwidth of one device at the standard's highest speed grade: width x rate / 8."""
-    largest: Bytes
-    """Capacity of the largest device."""
-    source: str = Field(min_length=1)
+from memsys.standard import load_standard
 
 
 class Dram(Memory):
@@ -38,14 +20,14 @@ class Dram(Memory):
     @field_validator("standard")
     @classmethod
     def _known(cls, name: str) -> str:
-        _load(name)
+        load_standard(name)
         return name
 
     @model_validator(mode="after")
     def _within_the_standard(self) -> Dram:
         if self.devices is None:
             return self
-        one = _load(self.standard)
+        one = load_standard(self.standard)
         for name, unit, got, most in (
             ("bandwidth", "MB/s", self.bandwidth, self.devices * one.peak),
             ("capacity", "B", self.capacity, self.devices * one.largest),
@@ -54,15 +36,3 @@ class Dram(Memory):
                 what = f"{self.devices} devices of {self.standard}"
                 raise ValueError(f"{name}: wanted at most the {most} {unit} that {what} offer, got {got} {unit}")
         return self
-
-
-def standards() -> list[str]:
-    """Names of the standards known: the files of memsys/standards."""
-    folder = files("memsys") / "standards"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
-
-
-@cache
-def _load(name: str) -> _Standard:
-    lookup(name, dict.fromkeys(standards(), True), "DRAM standard")
-    return _Standard.from_data(tomllib.loads((files("memsys") / "standards" / f"{name}.toml").read_text()))

@@ -1,7 +1,7 @@
 """Spec: the immutable, validated parameters of anything a user can put in a file, and its discovery by file name.
 
-Each module below a package holds exactly one public Spec (`base` and names that start with "_" are skipped), whose ``kind`` is
-the module's name. Nothing registers itself: adding a file adds the kind.
+Each module below a package holds at most one public Spec (`base` and names that start with "_" are skipped), whose ``kind`` is
+the module's name; one with none holds what the kinds share. Nothing registers itself: adding a file adds the kind.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _tuples(data: Any) -> Any:
 def discover(package: str, base: type[Spec] = Spec) -> dict[str, type[Any]]:
     """Every Spec of type ``base`` in ``package`` by its kind, in alphabetical order.
 
-    Raises TypeError where a module holds none or more than one: then its name would not say which is meant.
+    Raises TypeError where a module holds more than one: then its name would not say which is meant.
     """
     folder = importlib.import_module(package)
     names = [m.name for m in pkgutil.iter_modules(folder.__path__) if m.name != "base" and not m.name.startswith("_")]
@@ -73,7 +73,7 @@ def discover(package: str, base: type[Spec] = Spec) -> dict[str, type[Any]]:
     found = {}
     for name in sorted(modules):
         spec = _the_spec(name)
-        if issubclass(spec, base):
+        if spec is not None and issubclass(spec, base):
             found[name.rpartition(".")[2]] = spec
     return found
 
@@ -90,12 +90,12 @@ def _public_specs(module: str) -> list[type[Spec]]:
     ]
 
 
-def _the_spec(module: str) -> type[Spec]:
+def _the_spec(module: str) -> type[Spec] | None:
     specs = _public_specs(module)
-    if len(specs) != 1:
-        names = ", ".join(s.__name__ for s in specs) or "none"
-        raise TypeError(f"{module} must have exactly one public Spec, whose kind is the module's name; it has {names}")
-    return specs[0]
+    if len(specs) > 1:
+        names = ", ".join(s.__name__ for s in specs)
+        raise TypeError(f"{module} must have one public Spec, whose kind is the module's name; it has {names}")
+    return specs[0] if specs else None
 
 
 def lookup(kind: str, known: dict[str, Any], what: str) -> Any:

@@ -14,7 +14,8 @@ from accel.gpu_vector_unit import OPERATIONS, GpuVectorUnit
 from accel.lut_tensor_core import LutTensorCore
 from accel.lut_tensor_core.timing import INTEGER_BITS
 from accel.table_precompute import TablePrecomputeUnit
-from memsys.dram import Dram, standards
+from memsys.dram import Dram
+from memsys.standard import standards
 from workloads.formats import parse_format
 from workloads.ops import Linear, Pointwise, TablePrecompute
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from accel.base.spec import discover
 from memsys.base import Memory
-from memsys.dram import Dram, standards
+from memsys.dram import Dram
+from memsys.standard import load_standard, standards
 
 A100 = {"kind": "dram", "standard": "hbm2e", "capacity": "80 GB", "bandwidth": "2039 GB/s", "devices": 5}
 
@@ -29,9 +30,7 @@ def test_a_design_file_makes_one_and_gets_it_back():
 
 @pytest.mark.parametrize("name", standards())
 def test_peak_of_every_standard_is_reached_and_never_passed(name):
-    from memsys.dram import _load
-
-    peak = _load(name).peak
+    peak = load_standard(name).peak
     assert Dram.from_data(A100 | {"standard": name, "capacity": "1 GB", "bandwidth": f"{4 * peak} MB/s", "devices": 4})
     with pytest.raises(ValidationError, match=re.escape(f"wanted at most the {4 * peak} MB/s that 4 devices of {name} offer")):
         Dram.from_data(A100 | {"standard": name, "capacity": "1 GB", "bandwidth": f"{4 * peak + 1} MB/s", "devices": 4})
@@ -39,9 +38,7 @@ def test_peak_of_every_standard_is_reached_and_never_passed(name):
 
 @pytest.mark.parametrize("name", standards())
 def test_peak_is_pins_times_their_rate(name):
-    from memsys.dram import _load
-
-    standard = _load(name)
+    standard = load_standard(name)
     (gbit_per_s,) = re.findall(r"up to ([\d.]+) Gb/s per pin", standard.about)
     assert standard.peak == pytest.approx(standard.width * float(gbit_per_s) * 1000 / 8, abs=1e-6)
 

@@ -1,0 +1,344 @@
+"""Part: one DRAM at one speed, by JEDEC names: organisation, timings, currents. All that is known of a DRAM stands here.
+
+Parts are tables in the files of ``memsys/standards`` (`memsys.standard` loads them). The reference simulator, the RTL of the
+controller, the rules of time (`memsys.constraints`) and the energy (`memsys.dram_energy`) read the same object, so that no figure is
+kept twice.
+
+Units: timings are whole cycles of the command clock, tCK in picoseconds; a file may give a timing as a time with its unit, which
+is rounded up to cycles. A burst of BL beats takes BL / ``beats`` cycles, where ``beats`` are the transfers of a data pin in one tCK
+(2 for DDR4 and HBM2). Levels: channel > pseudo channel (a data bus each) > rank (or stack id) > bank group > bank > row > column,
+where a column is as wide as the pseudo channel.
+"""
+
+from __future__ import annotations
+
+import difflib
+from enum import IntEnum
+from fractions import Fraction
+from math import ceil
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
+
+from accel.base.quantity import Picoseconds, parse
+from accel.base.spec import Spec
+from accel.base.tech import SourceClass
+from memsys._checks import contradictions
+
+
+class Command(IntEnum):
+    """What a controller sends to a DRAM. PRE closes one bank, PREA a rank; RDA and WRA close their bank after the burst."""
+
+    ACT = 0
+    PRE = 1
+    PREA = 2
+    RD = 3
+    WR = 4
+    RDA = 5
+    WRA = 6
+    REFAB = 7
+    """Refresh all banks of a rank."""
+    REFPB = 8
+    """Refresh one bank."""
+
+
+def _cycles(value: object, info: ValidationInfo) -> int:
+    """Whole cycles: as given, or a time divided by tCK and rounded up."""
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"wanted whole cycles or a time with its unit, such as 14 or '14 ns', got {value!r}")
+        return value
+    return ceil(parse(value, "time") / info.data.get("tck", 1))  # a wrong tCK is reported as such
+
+
+def _megatransfers(text: object) -> int:
+    """Transfers per second and pin in millions, of "3200 MT/s"."""
+    number, _, unit = text.partition(" ") if isinstance(text, str) else ("", "", "")
+    if unit != "MT/s" or not number.isdecimal() or not 0 < int(number) <= 100_000:
+        raise ValueError(f"wanted the transfers of one data pin per second, such as '3200 MT/s', got {text!r}")
+    return int(number)
+
+
+def _power_of_two(value: int) -> int:
+    if isinstance(value, int) and (value < 1 or value & (value - 1)):
+        raise ValueError(f"wanted a power of two, so that it is a field of an address, got {value}")
+    return value
+
+
+Cycles = Annotated[int, Field(gt=0, lt=1 << 24), BeforeValidator(_cycles)]
+Rate = Annotated[int, BeforeValidator(_megatransfers), PlainSerializer(lambda rate: f"{rate} MT/s", return_type=str)]
+Size = Annotated[int, Field(gt=0, le=1 << 24), BeforeValidator(_power_of_two)]
+
+
+class _Table(Spec):
+    """A table of a part: says which names are missing, and the nearest right name of an unknown one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name: field for name, field in cls.model_fields.items()}
+        faults = []
+        for name in data:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                faults.append(
+                    f"unknown name {name!r}" + (f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})")
+                )
+        for name, field in known.items():
+            if field.is_required() and name not in data:
+                meaning = (field.description or "").partition("\n")[0].rstrip(".")
+                faults.append(f"wanted {name!r} ({meaning}), which is missing")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return data
+
+
+class _Organisation(_Table):
+    """What one device is made of. Sizes are powers of two, but for channels."""
+
+    channels: int = Field(gt=0, le=1024)
+    """Channels of one device, each with its own commands."""
+    pseudo_channels: Size = 1
+    """Pseudo channels of a channel: own data bus and banks, shared command bus."""
+    ranks: Size = 1
+    """Ranks (or stack ids) of a pseudo channel: own banks, shared data bus."""
+    bank_groups: Size
+    """Bank groups of a rank."""
+    banks: Size
+    """Banks of a bank group."""
+    rows: Size
+    """Rows of a bank."""
+    columns: Size
+    """Columns of a row, each as wide as the pseudo channel."""
+    width: Size
+    """Data pins of a pseudo channel."""
+    device_width: Size
+    """Data pins of a pseudo channel that one die or chip drives: width / device_width of them work in parallel."""
+    burst: Size
+    """Beats of a burst (BL)."""
+    beats: Size = 2
+    """Transfers of a data pin in one tCK."""
+    split_command_bus: bool = False
+    """Whether row and column commands have a command bus each (HBM)."""
+    act_cycles: int = Field(default=1, gt=0, le=8)
+    """Cycles that an ACT takes on the command bus."""
+
+
+class _Timing(_Table):
+    """JEDEC timings in cycles of tCK, from the start of one command to the start of the next unless the name says otherwise."""
+
+    tck: Picoseconds = Field(gt=0)
+    """Period of the command clock."""
+    cl: Cycles
+    """Read latency, RD to the first beat."""
+    cwl: Cycles
+    """Write latency, WR to the first beat."""
+    trcd_rd: Cycles
+    """ACT to RD of the same bank."""
+    trcd_wr: Cycles
+    """ACT to WR of the same bank."""
+    trp: Cycles
+    """PRE to ACT of the same bank."""
+    trp_ab: Cycles = 0
+    """PREA to ACT; tRP where it is not given."""
+    tras: Cycles
+    """ACT to PRE of the same bank."""
+    trc: Cycles
+    """ACT to ACT of the same bank."""
+    tccd_s: Cycles
+    """Column command to the next of its kind, other bank group."""
+    tccd_l: Cycles
+    """Column command to the next of its kind, same bank group."""
+    tccd_r: Cycles | None = None
+    """Column command to the next of its kind, other rank (stack id); burst + tRTRS where it is not given."""
+    trrd_s: Cycles
+    """ACT to ACT, other bank group."""
+    trrd_l: Cycles
+    """ACT to ACT, other bank of the same bank group."""
+    tfaw: Cycles
+    """Window that holds at most four ACT of a rank."""
+    twr: Cycles
+    """Last data of a write to PRE of its bank."""
+    twtr_s: Cycles
+    """Last data of a write to RD, other bank group."""
+    twtr_l: Cycles
+    """Last data of a write to RD, same bank group."""
+    trtp: Cycles
+    """RD to PRE of its bank (tRTP_L where a standard has two)."""
+    turnaround: int = Field(ge=0, le=64)
+    """Idle cycles of the data bus from a read's burst to a write's: tRTW = CL + burst + turnaround - CWL."""
+    trtrs: int | None = Field(default=None, ge=0, le=64)
+    """Idle cycles of the data bus between the bursts of two ranks."""
+    trfc: Cycles
+    """REFAB to the next command of the rank."""
+    trefi: Cycles
+    """Mean interval of REFAB."""
+    trfc_pb: Cycles | None = None
+    """REFPB to the next command of its bank."""
+    trefi_pb: Cycles | None = None
+    """Mean interval of REFPB of a rank: every bank once per tREFI."""
+    trrefd: Cycles | None = None
+    """REFPB to ACT or REFPB of another bank."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_banks_as_one(cls, data: Any) -> Any:
+        """tRP_AB is tRP where a standard does not tell them apart."""
+        return {"trp_ab": data["trp"], **data} if isinstance(data, dict) and "trp" in data else data
+
+
+class _Currents(_Table):
+    """Supply currents of one die or chip by JEDEC's measurement loops, in mA at VDD."""
+
+    vdd: float = Field(gt=0, lt=5)
+    """Core supply, V."""
+    idd0: float = Field(gt=0)
+    """One bank activated and precharged every tRC."""
+    idd2p: float = Field(gt=0)
+    """Precharge power-down."""
+    idd2n: float = Field(gt=0)
+    """Precharge standby: all banks closed."""
+    idd3p: float = Field(gt=0)
+    """Active power-down."""
+    idd3n: float = Field(gt=0)
+    """Active standby: a bank open."""
+    idd4w: float = Field(gt=0)
+    """Write bursts back to back."""
+    idd4r: float = Field(gt=0)
+    """Read bursts back to back."""
+    idd5ab: float = Field(gt=0)
+    """All-bank refresh, one after the other."""
+    idd5pb: float | None = Field(default=None, gt=0)
+    """Per-bank refresh, one after the other."""
+    idd6: float = Field(gt=0)
+    """Self refresh."""
+    source_class: SourceClass = Field(alias="class")
+    """Where the figures come from: datasheet, published, scaled or assumed."""
+    source: str = Field(min_length=1)
+    """The source in words."""
+
+
+class Part(_Table):
+    """One DRAM at one speed: organisation, timings and currents, each entry with its source."""
+
+    standard: str
+    """The standard's name, as its file."""
+    name: str
+    """The part's name in that file."""
+    about: str
+    """What it is, in a line."""
+    speed: Rate
+    """Nominal transfers of one data pin per second; tCK must agree with it to 1 %."""
+    source: str = Field(min_length=1)
+    """Where organisation and timings come from."""
+    scaled: dict[str, str] = Field(default_factory=dict)
+    """Entries that were derived from figures of another part, each with how."""
+    assumed: dict[str, str] = Field(default_factory=dict)
+    """Entries that no source gives, each with the reason for the value."""
+    organisation: _Organisation
+    """Channels, banks, rows, columns, pins."""
+    timing: _Timing
+    """JEDEC timings."""
+    currents: _Currents | None = None
+    """Supply currents, where a source gives them."""
+
+    def __hash__(self) -> int:
+        return hash((self.standard, self.name, self.timing, self.organisation))
+
+    def __str__(self) -> str:
+        return f"{self.standard}/{self.name}"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Part:
+        found = contradictions(self)
+        if found:
+            raise ValueError(f"{self}: " + "; ".join(found))
+        return self
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands that the part knows: REFPB only where its three timings are given."""
+        return tuple(command for command in Command if command is not Command.REFPB or self.per_bank_refresh)
+
+    @property
+    def per_bank_refresh(self) -> bool:
+        """Whether one bank can be refreshed at a time."""
+        return self.timing.trfc_pb is not None
+
+    def command_cycles(self, command: Command) -> int:
+        """Cycles that ``command`` takes on its command bus."""
+        return self.organisation.act_cycles if command is Command.ACT else 1
+
+    @property
+    def burst_cycles(self) -> int:
+        """Cycles that a burst takes on the data bus: BL / beats. HBM2 with BL 4: 2."""
+        return self.organisation.burst // self.organisation.beats
+
+    @property
+    def burst_bytes(self) -> int:
+        """Bytes of one burst: what one RD or WR moves."""
+        return self.organisation.burst * self.organisation.width // 8
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of one rank (its page)."""
+        return self.organisation.columns * self.organisation.width // 8
+
+    @property
+    def bursts_per_row(self) -> int:
+        """Bursts that one row holds."""
+        return self.organisation.columns // self.organisation.burst
+
+    @property
+    def banks_per_rank(self) -> int:
+        """Banks of one rank."""
+        return self.organisation.bank_groups * self.organisation.banks
+
+    @property
+    def banks_per_channel(self) -> int:
+        """Banks of one channel, over its pseudo channels and ranks."""
+        return self.organisation.pseudo_channels * self.organisation.ranks * self.banks_per_rank
+
+    @property
+    def devices_per_rank(self) -> int:
+        """Dies or chips that drive one burst together."""
+        return self.organisation.width // self.organisation.device_width
+
+    @property
+    def pins(self) -> int:
+        """Data pins of all channels."""
+        return self.organisation.channels * self.organisation.pseudo_channels * self.organisation.width
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of all channels."""
+        return self.organisation.channels * self.banks_per_channel * self.organisation.rows * self.row_bytes
+
+    @property
+    def peak_mb_per_s(self) -> int:
+        """Peak bandwidth of all channels in 10^6 B/s, rounded down: pins x beats / 8 / tCK."""
+        return self.pins * self.organisation.beats * 10**6 // (8 * self.timing.tck)
+
+    @property
+    def channel_peak_mb_per_s(self) -> Fraction:
+        """Peak bandwidth of one channel in 10^6 B/s, exactly."""
+        channel = self.organisation.pseudo_channels * self.organisation.width * self.organisation.beats
+        return Fraction(channel * 10**6, 8 * self.timing.tck)
+
+    @property
+    def read_to_write(self) -> int:
+        """tRTW: RD to WR of the same rank, so that the write's burst follows the read's on the data bus."""
+        t = self.timing
+        return t.cl + self.burst_cycles + t.turnaround - t.cwl
+
+    @property
+    def write_recovery(self) -> int:
+        """WR to PRE of the same bank: CWL + burst + tWR."""
+        return self.timing.cwl + self.burst_cycles + self.timing.twr
+
+    @property
+    def rank_gap(self) -> int:
+        """tRTRS: idle cycles of the data bus between the bursts of two ranks; 0 where the part has one rank."""
+        return self.timing.trtrs or 0
