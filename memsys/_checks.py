@@ -26,9 +26,11 @@ def _organisation(part: Part) -> Iterator[str]:
         yield f"width: wanted whole bytes, got {org.width} pins"
     actual = org.beats * 10**6 / tck
     if abs(actual - part.speed) > part.speed / 100:
-        yield f"speed: {part.speed} MT/s contradicts tCK {tck} ps, which at {org.beats} beats is {actual:.0f} MT/s"
-    if org.ranks > 1 and part.timing.trtrs is None:
-        yield "timing: wanted 'trtrs' (idle data bus between two ranks), which is missing, as there are several ranks"
+        yield f"speed: {part.speed} MT/s contradicts tCK {float(tck):g} ps, which makes {float(actual):.0f} MT/s"
+    if org.ranks > 1:
+        name, got = ("tccd_r", part.timing.tccd_r) if org.stack_ids else ("trtrs", part.timing.trtrs)
+        if got is None:
+            yield f"timing: wanted {name!r}, which commands to several {'stack ids' if org.stack_ids else 'ranks'} need"
 
 
 def _orders(part: Part) -> Iterator[str]:
@@ -62,10 +64,11 @@ def _refresh(part: Part) -> Iterator[str]:
         return
     if t.trfc_pb > t.trfc:
         yield f"timing: trfc_pb {t.trfc_pb} contradicts trfc {t.trfc}: one bank is not slower than all"
-    if t.trrefd > t.trefi_pb:
-        yield f"timing: trrefd {t.trrefd} contradicts trefi_pb {t.trefi_pb}: the banks could not be refreshed in time"
-    if t.trfc_pb >= t.trefi_pb * part.banks_per_rank:
-        yield f"timing: trfc_pb {t.trfc_pb} contradicts trefi_pb {t.trefi_pb}: a bank would do nothing but refresh"
+    for name, apart in (("trrefd", t.trrefd), ("tpbr2pbr", t.tpbr2pbr or 0)):
+        if apart > t.trefi_pb:
+            yield f"timing: {name} {apart} contradicts trefi_pb {t.trefi_pb}: the banks could not be refreshed in time"
+    if t.trefi_pb * part.banks_per_rank > t.trefi:
+        yield f"timing: trefi_pb {t.trefi_pb} contradicts trefi {t.trefi}: {part.banks_per_rank} banks take longer than that"
 
 
 def _notes(part: Part) -> Iterator[str]:

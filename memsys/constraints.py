@@ -10,12 +10,12 @@ With B = cycles of a burst, R = RD or RDA, W = WR or WRA (JESD79-4 and JESD235, 
 ==================  ======================================================================================================
 bank                ACT-R tRCD_RD; ACT-W tRCD_WR; ACT-PRE tRAS; ACT-ACT tRC; PRE-ACT tRP; RD-PRE tRTP; WR-PRE CWL + B + tWR;
                     RDA-ACT tRTP + tRP; WRA-ACT CWL + B + tWR + tRP; the same to REFPB; REFPB-ACT, REFPB-REFPB tRFC_PB
-bank group          R-R, W-W tCCD_L; W-R CWL + B + tWTR_L; ACT-ACT tRRD_L
-rank                R-R, W-W max(tCCD_S, B); R-W CL + B + turnaround - CWL; W-R CWL + B + tWTR_S; ACT-ACT tRRD_S; four ACT in
-                    tFAW; the rows of a bank to PREA and REFAB; PREA-ACT, PREA-REFAB tRP_AB; REFAB-any tRFC;
-                    ACT-REFPB tRRD_S; REFPB-ACT, REFPB-REFPB tRREFD; REFPB-REFAB, REFPB-PREA tRFC_PB
-other rank          the data bus changes hands: R-R, W-W B + tRTRS (tCCD_R where given); R-W CL + B + tRTRS - CWL;
-                    W-R CWL + B + tRTRS - CL
+bank group          R-R, W-W tCCD_L (W-W tCCD_L_WR); W-R CWL + B + tWTR_L; ACT-ACT tRRD_L
+rank                R-R, W-W tCCD_S; R-W CL + B + turnaround - CWL; W-R CWL + B + tWTR_S; ACT-ACT tRRD_S; four ACT in tFAW;
+                    PRE-PRE tPPD; the rows of a bank to PREA and REFAB; PREA-ACT, PREA-REFAB tRP_AB; REFAB-any tRFC;
+                    ACT-REFPB tRRD_S; REFPB-ACT tRREFD; REFPB-REFPB tpbR2pbR; REFPB-REFAB, REFPB-PREA tRFC_PB
+pseudo channel      R-R, W-W B; and where ranks are stack ids R-W, W-R, ACT-ACT and four ACT as above
+other rank          R-R, W-W tCCD_R, or else B + tRTRS; R-W CL + B + tRTRS - CWL; W-R CWL + B + tRTRS - CL
 channel             commands of one command bus: as many cycles as ``before`` takes on it
 ==================  ======================================================================================================
 
@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memsys.part import Command, Part
+from memsys.part import COLUMN_COMMANDS, ROW_COMMANDS, Command, Part
 
 
 class Scope(IntEnum):
@@ -65,8 +65,6 @@ class Constraint(NamedTuple):
 
 READS = (Command.RD, Command.RDA)
 WRITES = (Command.WR, Command.WRA)
-COLUMN = (*READS, *WRITES)
-ROW = tuple(command for command in Command if command not in COLUMN)
 
 
 @cache
@@ -131,32 +129,44 @@ def _within_a_rank(part: Part) -> Iterator[Row]:
     t = part.timing
     rank = Scope.RANK
     act, prea = (Command.ACT,), (Command.PREA,)
-    yield from _each(rank, act, act, t.trrd_s)
+    wide = _turns(part)
+    yield from _each(wide, act, act, t.trrd_s)
     yield from _each(Scope.BANK_GROUP, act, act, t.trrd_l)
-    yield from _each(rank, act, act, t.tfaw, window=4)
+    yield from _each(wide, act, act, t.tfaw, window=4)
     yield from _each(rank, act, prea, t.tras)
     yield from _each(rank, prea, act, t.trp_ab)
     yield from _each(rank, (Command.RD,), prea, t.trtp)
     yield from _each(rank, (Command.WR,), prea, part.write_recovery)
+    if t.tppd is not None:
+        yield from _each(rank, (Command.PRE, Command.PREA), (Command.PRE, Command.PREA), t.tppd)
 
 
 def _data_bus(part: Part) -> Iterator[Row]:
     t, burst = part.timing, part.burst_cycles
     for kind in (READS, WRITES):
-        yield from _each(Scope.RANK, kind, kind, max(t.tccd_s, burst))
-        yield from _each(Scope.BANK_GROUP, kind, kind, max(t.tccd_l, burst))
-    yield from _each(Scope.RANK, READS, WRITES, part.read_to_write)
-    yield from _each(Scope.RANK, WRITES, READS, t.cwl + burst + t.twtr_s)
+        yield from _each(Scope.PSEUDO_CHANNEL, kind, kind, burst)
+        yield from _each(Scope.RANK, kind, kind, t.tccd_s)
+        yield from _each(Scope.BANK_GROUP, kind, kind, t.tccd_l)
+    yield from _each(Scope.BANK_GROUP, WRITES, WRITES, t.tccd_l_wr or 0)
+    wide = _turns(part)
+    yield from _each(wide, READS, WRITES, part.read_to_write)
+    yield from _each(wide, WRITES, READS, t.cwl + burst + t.twtr_s)
     yield from _each(Scope.BANK_GROUP, WRITES, READS, t.cwl + burst + t.twtr_l)
 
 
+def _turns(part: Part) -> Scope:
+    """Where ACT pace and bus turn-arounds are kept: stack ids share them, ranks have their own."""
+    return Scope.PSEUDO_CHANNEL if part.organisation.stack_ids else Scope.RANK
+
+
 def _between_ranks(part: Part) -> Iterator[Row]:
+    """The data bus changes hands: tCCD_R between stack ids, else tRTRS idle cycles between the bursts."""
     t, burst, other = part.timing, part.burst_cycles, Scope.OTHER_RANK
-    gap = part.rank_gap
     for kind in (READS, WRITES):
-        yield from _each(other, kind, kind, burst + gap if t.tccd_r is None else max(t.tccd_r, burst))
-    yield from _each(other, READS, WRITES, t.cl + burst + gap - t.cwl)
-    yield from _each(other, WRITES, READS, t.cwl + burst + gap - t.cl)
+        yield from _each(other, kind, kind, t.tccd_r or burst + (t.trtrs or 0))
+    if t.trtrs is not None:
+        yield from _each(other, READS, WRITES, t.cl + burst + t.trtrs - t.cwl)
+        yield from _each(other, WRITES, READS, t.cwl + burst + t.trtrs - t.cl)
 
 
 def _refresh(part: Part) -> Iterator[Row]:
@@ -168,7 +178,7 @@ def _refresh(part: Part) -> Iterator[Row]:
     yield from _each(rank, (Command.PREA,), ref, t.trp_ab)
     yield from _each(rank, (Command.RDA,), ref, t.trtp + t.trp)
     yield from _each(rank, (Command.WRA,), ref, closed)
-    yield from _each(rank, ref, ROW, t.trfc)
+    yield from _each(rank, ref, ROW_COMMANDS, t.trfc)
     if not part.per_bank_refresh:
         return
     one, busy, apart = (Command.REFPB,), t.trfc_pb or 0, t.trrefd or 0
@@ -178,12 +188,13 @@ def _refresh(part: Part) -> Iterator[Row]:
     yield from _each(bank, (Command.RDA,), one, t.trtp + t.trp)
     yield from _each(bank, (Command.WRA,), one, closed)
     yield from _each(rank, act, one, t.trrd_s)
-    yield from _each(rank, one, (Command.ACT, Command.REFPB), apart)
+    yield from _each(rank, one, act, apart)
+    yield from _each(rank, one, one, t.tpbr2pbr or apart)
     yield from _each(bank, one, (Command.ACT, Command.PRE, Command.REFPB), busy)
     yield from _each(rank, one, (Command.PREA, Command.REFAB), busy)
 
 
 def _command_bus(part: Part) -> Iterator[tuple[Scope, Command, Command, int]]:
     """One command at a time on each command bus of the channel, whose cycles are the commands' own and not counted twice."""
-    for bus in (ROW, COLUMN) if part.organisation.split_command_bus else ((*ROW, *COLUMN),):
+    for bus in (ROW_COMMANDS, COLUMN_COMMANDS) if part.organisation.split_command_bus else (tuple(Command),):
         yield from ((Scope.CHANNEL, b, a, part.command_cycles(b)) for b in bus for a in bus)

@@ -1,26 +1,28 @@
 """Part: one DRAM at one speed, by JEDEC names: organisation, timings, currents. All that is known of a DRAM stands here.
 
 Parts are tables in the files of ``memsys/standards`` (`memsys.standard` loads them). The reference simulator, the RTL of the
-controller, the rules of time (`memsys.constraints`) and the energy (`memsys.dram_energy`) read the same object, so that no figure is
-kept twice.
+controller, the rules of time (`memsys.constraints`) and the energy (`memsys.dram_energy`) read the same object, so that no figure
+is kept twice.
 
-Units: timings are whole cycles of the command clock, tCK in picoseconds; a file may give a timing as a time with its unit, which
-is rounded up to cycles. A burst of BL beats takes BL / ``beats`` cycles, where ``beats`` are the transfers of a data pin in one tCK
-(2 for DDR4 and HBM2). Levels: channel > pseudo channel (a data bus each) > rank (or stack id) > bank group > bank > row > column,
-where a column is as wide as the pseudo channel.
+Units: timings are whole cycles of tCK, the finest step in which commands are issued (half a clock of HBM3, whose row commands
+take half a clock), in picoseconds, exactly. A file may give a timing as a time with its unit, which is rounded up to cycles. A
+burst of BL beats takes BL / ``beats`` cycles, where ``beats`` are the transfers of a data pin in one tCK (2 for DDR4 and HBM2).
+Levels: channel > pseudo channel (a data bus each) > rank (or stack id) > bank group > bank > row > column, where a column is as
+wide as the pseudo channel.
 """
 
 from __future__ import annotations
 
 import difflib
+from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
 from math import ceil
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema, model_validator
 
-from accel.base.quantity import Picoseconds, parse
+from accel.base.quantity import parse
 from accel.base.spec import Spec
 from accel.base.tech import SourceClass
 from memsys._checks import contradictions
@@ -42,13 +44,22 @@ class Command(IntEnum):
     """Refresh one bank."""
 
 
+COLUMN_COMMANDS = (Command.RD, Command.WR, Command.RDA, Command.WRA)
+ROW_COMMANDS = tuple(command for command in Command if command not in COLUMN_COMMANDS)
+
+
+def _period(text: object) -> Fraction:
+    """Picoseconds, exactly: half a clock of 0.625 ns is 625/2."""
+    return parse(text, "time")
+
+
 def _cycles(value: object, info: ValidationInfo) -> int:
     """Whole cycles: as given, or a time divided by tCK and rounded up."""
     if not isinstance(value, str):
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"wanted whole cycles or a time with its unit, such as 14 or '14 ns', got {value!r}")
         return value
-    return ceil(parse(value, "time") / info.data.get("tck", 1))  # a wrong tCK is reported as such
+    return ceil(parse(value, "time") / info.data.get("tck", Fraction(1)))  # a wrong tCK is reported as such
 
 
 def _megatransfers(text: object) -> int:
@@ -65,6 +76,13 @@ def _power_of_two(value: int) -> int:
     return value
 
 
+Period = Annotated[
+    Fraction,
+    Field(gt=0),
+    BeforeValidator(_period),
+    PlainSerializer(lambda ps: f"{(Decimal(ps.numerator) / ps.denominator).normalize():f} ps", return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["1 ns"]}),
+]
 Cycles = Annotated[int, Field(gt=0, lt=1 << 24), BeforeValidator(_cycles)]
 Rate = Annotated[int, BeforeValidator(_megatransfers), PlainSerializer(lambda rate: f"{rate} MT/s", return_type=str)]
 Size = Annotated[int, Field(gt=0, le=1 << 24), BeforeValidator(_power_of_two)]
@@ -123,14 +141,18 @@ class _Organisation(_Table):
     split_command_bus: bool = False
     """Whether row and column commands have a command bus each (HBM)."""
     act_cycles: int = Field(default=1, gt=0, le=8)
-    """Cycles that an ACT takes on the command bus."""
+    """Cycles that an ACT takes on its command bus; PRE and REF take one."""
+    column_cycles: int = Field(default=1, gt=0, le=8)
+    """Cycles that RD and WR take on their command bus."""
+    stack_ids: bool = False
+    """Whether the ranks are stack ids (HBM3, HBM4): tRRD_S, tFAW, tRTW and tWTR_S then hold over the whole pseudo channel."""
 
 
 class _Timing(_Table):
     """JEDEC timings in cycles of tCK, from the start of one command to the start of the next unless the name says otherwise."""
 
-    tck: Picoseconds = Field(gt=0)
-    """Period of the command clock."""
+    tck: Period
+    """Period of the clock that timings are counted in, ps."""
     cl: Cycles
     """Read latency, RD to the first beat."""
     cwl: Cycles
@@ -143,6 +165,8 @@ class _Timing(_Table):
     """PRE to ACT of the same bank."""
     trp_ab: Cycles = 0
     """PREA to ACT; tRP where it is not given."""
+    tppd: Cycles | None = None
+    """PRE to PRE of the same rank, where it is bounded."""
     tras: Cycles
     """ACT to PRE of the same bank."""
     trc: Cycles
@@ -151,6 +175,8 @@ class _Timing(_Table):
     """Column command to the next of its kind, other bank group."""
     tccd_l: Cycles
     """Column command to the next of its kind, same bank group."""
+    tccd_l_wr: Cycles | None = None
+    """WR to WR, same bank group, where that is longer than tCCD_L (DDR5)."""
     tccd_r: Cycles | None = None
     """Column command to the next of its kind, other rank (stack id); burst + tRTRS where it is not given."""
     trrd_s: Cycles
@@ -180,7 +206,9 @@ class _Timing(_Table):
     trefi_pb: Cycles | None = None
     """Mean interval of REFPB of a rank: every bank once per tREFI."""
     trrefd: Cycles | None = None
-    """REFPB to ACT or REFPB of another bank."""
+    """REFPB to ACT of another bank, and to REFPB where tpbR2pbR is not given."""
+    tpbr2pbr: Cycles | None = None
+    """REFPB to REFPB of another bank."""
 
     @model_validator(mode="before")
     @classmethod
@@ -269,7 +297,9 @@ class Part(_Table):
 
     def command_cycles(self, command: Command) -> int:
         """Cycles that ``command`` takes on its command bus."""
-        return self.organisation.act_cycles if command is Command.ACT else 1
+        if command is Command.ACT:
+            return self.organisation.act_cycles
+        return self.organisation.column_cycles if command in COLUMN_COMMANDS else 1
 
     @property
     def burst_cycles(self) -> int:
@@ -319,13 +349,13 @@ class Part(_Table):
     @property
     def peak_mb_per_s(self) -> int:
         """Peak bandwidth of all channels in 10^6 B/s, rounded down: pins x beats / 8 / tCK."""
-        return self.pins * self.organisation.beats * 10**6 // (8 * self.timing.tck)
+        return int(self.organisation.channels * self.channel_peak_mb_per_s)
 
     @property
     def channel_peak_mb_per_s(self) -> Fraction:
         """Peak bandwidth of one channel in 10^6 B/s, exactly."""
         channel = self.organisation.pseudo_channels * self.organisation.width * self.organisation.beats
-        return Fraction(channel * 10**6, 8 * self.timing.tck)
+        return channel * 10**6 / (8 * self.timing.tck)
 
     @property
     def read_to_write(self) -> int:
@@ -338,7 +368,6 @@ class Part(_Table):
         """WR to PRE of the same bank: CWL + burst + tWR."""
         return self.timing.cwl + self.burst_cycles + self.timing.twr
 
-    @property
-    def rank_gap(self) -> int:
-        """tRTRS: idle cycles of the data bus between the bursts of two ranks; 0 where the part has one rank."""
-        return self.timing.trtrs or 0
+    def time_ps(self, cycles: int) -> int:
+        """Picoseconds of ``cycles`` of tCK, rounded up once."""
+        return ceil(cycles * self.timing.tck)
