@@ -25,7 +25,7 @@ def _organisation(part: Part) -> Iterator[str]:
     if org.width % 8:
         yield f"width: wanted whole bytes, got {org.width} pins"
     actual = org.beats * 10**6 / tck
-    if abs(actual - part.speed) > part.speed / 100:
+    if abs(actual - part.speed) > part.speed / 50:
         yield f"speed: {part.speed} MT/s contradicts tCK {float(tck):g} ps, which makes {float(actual):.0f} MT/s"
     if org.ranks > 1:
         name, got = ("tccd_r", part.timing.tccd_r) if org.stack_ids else ("trtrs", part.timing.trtrs)
@@ -73,7 +73,6 @@ def _refresh(part: Part) -> Iterator[str]:
 
 def _notes(part: Part) -> Iterator[str]:
     """``scaled`` and ``assumed`` speak of entries that are there."""
-    tables = [table for table in (part.organisation, part.timing, part.currents) if table is not None]
-    known = {name for table in tables for name in type(table).model_fields}
+    known = {name for table in (part.organisation, part.timing) for name in type(table).model_fields}
     for kind, notes in (("scaled", part.scaled), ("assumed", part.assumed)):
         yield from (f"{kind}: no entry is named {name!r}" for name in notes if name not in known)

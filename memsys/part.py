@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema, model_validator
 
-from accel.base.quantity import parse
+from accel.base.quantity import Joules, parse
 from accel.base.spec import Spec
 from accel.base.tech import SourceClass
 from memsys._checks import contradictions
@@ -141,7 +141,9 @@ class _Organisation(_Table):
     split_command_bus: bool = False
     """Whether row and column commands have a command bus each (HBM)."""
     act_cycles: int = Field(default=1, gt=0, le=8)
-    """Cycles that an ACT takes on its command bus; PRE and REF take one."""
+    """Cycles that an ACT takes on its command bus."""
+    row_cycles: int = Field(default=1, gt=0, le=8)
+    """Cycles that PRE and REF take on their command bus."""
     column_cycles: int = Field(default=1, gt=0, le=8)
     """Cycles that RD and WR take on their command bus."""
     stack_ids: bool = False
@@ -218,10 +220,10 @@ class _Timing(_Table):
 
 
 class _Currents(_Table):
-    """Supply currents of one die or chip by JEDEC's measurement loops, in mA at VDD."""
+    """Currents from one supply of one die or chip by JEDEC's measurement loops, in mA."""
 
     vdd: float = Field(gt=0, lt=5)
-    """Core supply, V."""
+    """The supply, V."""
     idd0: float = Field(gt=0)
     """One bank activated and precharged every tRC."""
     idd2p: float = Field(gt=0)
@@ -237,11 +239,24 @@ class _Currents(_Table):
     idd4r: float = Field(gt=0)
     """Read bursts back to back."""
     idd5ab: float = Field(gt=0)
-    """All-bank refresh, one after the other."""
+    """All-bank refresh, one every tRFC."""
     idd5pb: float | None = Field(default=None, gt=0)
-    """Per-bank refresh, one after the other."""
+    """Per-bank refresh, one every tRFC_PB."""
     idd6: float = Field(gt=0)
     """Self refresh."""
+    source_class: SourceClass = Field(alias="class")
+    """Where the figures come from: datasheet, published, scaled or assumed."""
+    source: str = Field(min_length=1)
+    """The source in words."""
+
+
+class _Io(_Table):
+    """Energy of the path between array and reader per bit: TSV and interposer, or driver and termination."""
+
+    read: Joules
+    """J for one bit read."""
+    write: Joules
+    """J for one bit written."""
     source_class: SourceClass = Field(alias="class")
     """Where the figures come from: datasheet, published, scaled or assumed."""
     source: str = Field(min_length=1)
@@ -258,7 +273,7 @@ class Part(_Table):
     about: str
     """What it is, in a line."""
     speed: Rate
-    """Nominal transfers of one data pin per second; tCK must agree with it to 1 %."""
+    """Nominal transfers of one data pin per second; tCK, often rounded, must agree with it to 2 %."""
     source: str = Field(min_length=1)
     """Where organisation and timings come from."""
     scaled: dict[str, str] = Field(default_factory=dict)
@@ -269,8 +284,10 @@ class Part(_Table):
     """Channels, banks, rows, columns, pins."""
     timing: _Timing
     """JEDEC timings."""
-    currents: _Currents | None = None
-    """Supply currents, where a source gives them."""
+    currents: tuple[_Currents, ...] = ()
+    """Currents of each supply, where a source gives them. The core's only: those of the pins are ``io``."""
+    io: _Io | None = None
+    """Energy per bit beyond the array, where a source gives it."""
 
     def __hash__(self) -> int:
         return hash((self.standard, self.name, self.timing, self.organisation))
@@ -299,7 +316,7 @@ class Part(_Table):
         """Cycles that ``command`` takes on its command bus."""
         if command is Command.ACT:
             return self.organisation.act_cycles
-        return self.organisation.column_cycles if command in COLUMN_COMMANDS else 1
+        return self.organisation.column_cycles if command in COLUMN_COMMANDS else self.organisation.row_cycles
 
     @property
     def burst_cycles(self) -> int:
