@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def contradictions(part: Part) -> list[str]:
     """Everything in ``part`` that no DRAM can be, as sentences that name the rule and both sides. Empty where all is well."""
-    return [*_organisation(part), *_orders(part), *_refresh(part), *_notes(part)]
+    return [*_organisation(part), *_orders(part), *_refresh(part), *_currents(part), *_notes(part)]
 
 
 def _organisation(part: Part) -> Iterator[str]:
@@ -69,6 +69,27 @@ def _refresh(part: Part) -> Iterator[str]:
             yield f"timing: {name} {apart} contradicts trefi_pb {t.trefi_pb}: the banks could not be refreshed in time"
     if t.trefi_pb * part.banks_per_rank > t.trefi:
         yield f"timing: trefi_pb {t.trefi_pb} contradicts trefi {t.trefi}: {part.banks_per_rank} banks take longer than that"
+
+
+def _currents(part: Part) -> Iterator[str]:
+    """A state draws no more than what contains it: else an event would give energy back."""
+    t = part.timing
+    for supply in part.currents:
+        for small, large in (
+            ("idd2p", "idd2n"),
+            ("idd3p", "idd3n"),
+            ("idd2n", "idd3n"),
+            ("idd3n", "idd4r"),
+            ("idd3n", "idd4w"),
+            ("idd3n", "idd5ab"),
+            ("idd3n", "idd5pb"),
+        ):
+            less, more = getattr(supply, small), getattr(supply, large)
+            if more is not None and less > more:
+                yield f"currents at {supply.vdd} V: {small} {less} contradicts {large} {more}"
+        standby = (supply.idd3n * t.tras + supply.idd2n * t.trp) / t.trc
+        if supply.idd0 < standby:
+            yield f"currents at {supply.vdd} V: idd0 {supply.idd0} contradicts the {standby:.1f} of standby over tRC"
 
 
 def _notes(part: Part) -> Iterator[str]:

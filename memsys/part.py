@@ -385,6 +385,11 @@ class Part(_Table):
         """WR to PRE of the same bank: CWL + burst + tWR."""
         return self.timing.cwl + self.burst_cycles + self.timing.twr
 
+    @property
+    def refresh_share(self) -> Fraction:
+        """Share of the time in which an all-bank refresh keeps a rank from everything else: tRFC / tREFI."""
+        return Fraction(self.timing.trfc, self.timing.trefi)
+
     def time_ps(self, cycles: int) -> int:
         """Picoseconds of ``cycles`` of tCK, rounded up once."""
         return ceil(cycles * self.timing.tck)
