@@ -22,10 +22,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from accel.base.errors import ToolError
 from accel.base.liberty import gate_pin
 from accel.base.netlist import Instance, Netlist, Step
 from accel.base.power_view import PowerPins, only_cells, power_view
-from accel.base.rtl import ToolError
 from accel.base.synthesis import LibertyFiles, Synthesis, run_tool, working_folder
 
 COMMAND = "sta"

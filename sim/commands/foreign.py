@@ -12,7 +12,7 @@ from sim.errors import ToolFailed
 @contextmanager
 def tools(verb: str) -> Iterator[None]:
     """Turn failures of Yosys, OpenSTA, simulators and missing extras into errors with a message."""
-    from accel.base.rtl import ToolError
+    from accel.base.errors import ToolError
 
     try:
         yield
