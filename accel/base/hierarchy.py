@@ -16,12 +16,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from accel.base.rtl import ToolError
+from accel.base.errors import ToolError
 
 LEAST_BITS = 64
 """Size of a module that is worth a boundary, in bits of results: over that of a smaller one, logic is better optimised across."""
 _NAME = re.compile(r"[\\$][^\s{}]+")
 _WIRE = re.compile(r"wire width (?P<width>\d+) (?:(?P<way>input|output|inout) \d+ +)?(?:signed +)?(?P<name>\S+)")
+
+
+def _declared(wire: str) -> re.Match[str]:
+    """The parts of a line that declares a wire, as Amaranth writes it."""
+    if (parts := _WIRE.fullmatch(wire)) is None:
+        raise ToolError(f"wanted a line 'wire width N [input|output|inout N] [signed] NAME' of RTLIL, got {wire!r}")
+    return parts
 
 
 @dataclass
@@ -66,7 +73,7 @@ class _Module:
     @cached_property
     def ports(self) -> dict[str, str]:
         """The direction of each port."""
-        found = {name: _WIRE.fullmatch(lines[-1])["way"] for name, lines in self.wires.items()}  # type: ignore[index]
+        found = {name: _declared(lines[-1])["way"] for name, lines in self.wires.items()}
         return {name: way for name, way in found.items() if way}
 
     def without_aliases(self) -> list[_Item]:
@@ -211,7 +218,7 @@ def _canonical(module: _Module, kind_of: Mapping[str, str], places: Mapping[str,
                 lines.append(renamed(line))
     for name, declared in module.wires.items():
         if name in names or name in module.ports:
-            width = _WIRE.fullmatch(declared[-1])["width"]  # type: ignore[index]
+            width = _declared(declared[-1])["width"]
             lines.append(f"wire {names.get(name, name)} {width} {module.ports.get(name, '')} {declared[:-1]}")
     body = len(lines) - sum(line.startswith("wire ") for line in lines)
     return "\n".join(lines[:body] + sorted(lines[body:])), {port: names.get(port, port) for port in module.ports}

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accel.base.compose import Part, buffer_boundaries, flatten, kinds, parts
+from accel.base.errors import ToolError
 from accel.base.hierarchy import deduplicate
 from accel.base.liberty import Cell, LibertyError, Library, read_liberty, read_text
 from accel.base.netlist import Netlist, share_gates
-from accel.base.rtl import ToolError
 
 GATED_FLIPFLOPS = 32
 """Flip-flops behind one clock gate at most: what a gate of unit size drives without a tree."""
