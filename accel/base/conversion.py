@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from workloads.formats import Format
-from workloads.ops import Linear, Pointwise
+from workloads.ops import Linear, Op, Pointwise
 
 
-def converted(op: Linear, results: Format) -> list[Pointwise]:
+def converted(op: Linear, results: Format) -> list[Op]:
     """The op that turns ``results`` of ``op`` into its output format: none, a conversion, or for integers a dequantisation."""
     if op.output == results:
         return []

@@ -58,7 +58,7 @@ class MixPe(RtlUnit):
     golden: ClassVar[str] = "mixpe.mixpe_linear"
     dequantizes: ClassVar[bool] = True
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Linear) -> None:
         super().check(op)
         weights, group = op.weights, op.weights.group
         if weights.kind not in ("int", "uint") or weights.bits != 4:
@@ -73,15 +73,15 @@ class MixPe(RtlUnit):
         if np.any(op.groups > 1 << GROUP_BITS):
             raise ValueError(f"{self.kind()} takes at most 2^{GROUP_BITS} groups of weights, not {op.groups}")
 
-    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+    def companions(self, op: Linear) -> tuple[list[Op], list[Op]]:
         """The conversion of FP32 results into the op's output format after."""
         return [], converted(op, FORMATS["fp32"])
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Linear) -> dict[str, int]:
         """Rows and columns; the whole reduction is one invocation, as no partial sum enters."""
         return {"m": self.rows, "n": self.columns}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Linear) -> Cost:
         """Alike whether scales and zero points are operands of the op or whether it leaves them to the unit."""
         group, groups = tile.weights.group, tile.groups
         wide, delay = tile.n + 1, OPERANDS[self.activations].delay  # the sums of activations are one more column
@@ -105,14 +105,14 @@ class MixPe(RtlUnit):
 
         return MixPeCore(self)
 
-    def encode_config(self, tile: Op, n: int) -> int:
+    def encode_config(self, tile: Linear, n: int) -> int:
         from accel.mixpe.rtl import config_layout
 
         segments = n * tile.groups - 1
-        array = {"rows": tile.m, "columns": tile.n, "steps": tile.weights.group - 1, "segments": segments, "accumulate": 0}
+        array = {"rows": tile.m, "columns": tile.n, "steps": tile.k // tile.groups - 1, "segments": segments, "accumulate": 0}
         return config_layout(self).const({"array": array, "groups": tile.groups - 1, "invocations": n - 1}).as_bits()
 
-    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+    def encode(self, tile: Linear, *arrays: np.ndarray) -> dict[str, list[int]]:
         activations, codes, scale, zero = map(np.asarray, arrays)
         lowest = tile.weights.lowest
         return {
@@ -121,10 +121,10 @@ class MixPe(RtlUnit):
             "scales": pack_words((scale | zero - lowest << 16).T, 16 + tile.weights.bits),
         }
 
-    def output_words(self, tile: Op) -> dict[str, int]:
+    def output_words(self, tile: Linear) -> dict[str, int]:
         return {"results": tile.m}
 
-    def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+    def decode(self, tile: Linear, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
         fields = unpack_words(words["results"], FP32.bits, tile.n)[::-1]
         return (fields & (1 << FP32.bits) - 1,)
 

@@ -74,24 +74,24 @@ class SystolicArray(RtlUnit):
         make = pe.float_accumulator if stationary else pe.float_multiply_add
         return make(self.format, self.multiply_depth, self.add_depth)
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Linear) -> None:
         super().check(op)
         if (op.weights, op.activations) != (self.format, self.format):
             taken = f"{self.kind()} with {self.operands} operands takes {self.format} weights and activations"
             raise ValueError(f"{taken}, not {op.weights} and {op.activations}")
 
-    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+    def companions(self, op: Linear) -> tuple[list[Op], list[Op]]:
         """The conversion of sums into the op's output format after."""
         return [], converted(op, op.accumulator)
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Linear) -> dict[str, int]:
         """The dimension that streams is bound by a counter only."""
         streams = 1 << timing.STEP_BITS
         if self.dataflow == "output_stationary":
             return {"m": self.rows, "n": self.columns, "k": streams}
         return {"m": streams, "n": self.columns, "k": self.rows}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Linear) -> Cost:
         accumulate = 1 * tile.accumulate
         rows, columns, m, n, k = self.rows, self.columns, tile.m, tile.n, tile.k
         multiply, add = timing.INTEGER_MULTIPLY, timing.INTEGER_ADD
@@ -117,7 +117,7 @@ class SystolicArray(RtlUnit):
         array = OutputStationary if self.dataflow == "output_stationary" else WeightStationary
         return array(self.rows, self.columns, self._pe)
 
-    def encode_config(self, tile: Op, n: int) -> int:
+    def encode_config(self, tile: Linear, n: int) -> int:
         if n > 1 << timing.RUN_BITS:
             raise ValueError(f"{self.kind()} takes runs of at most 2^{timing.RUN_BITS} tiles, not {n}")
         word = {"columns": tile.n, "segments": n - 1, "accumulate": int(tile.accumulate)}
@@ -127,7 +127,7 @@ class SystolicArray(RtlUnit):
             word |= {"rows": tile.k, "steps": tile.m - 1}
         return timing.config_layout(self.rows, self.columns).const(word).as_bits()
 
-    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+    def encode(self, tile: Linear, *arrays: np.ndarray) -> dict[str, list[int]]:
         activations, weights, *partial = (np.asarray(a) for a in arrays)
         bits, sums = self.format.bits, tile.accumulator.bits
         if self.dataflow == "output_stationary":
@@ -142,10 +142,10 @@ class SystolicArray(RtlUnit):
             "partial": [word for p in partial for word in pack_words(p, sums)],
         }
 
-    def output_words(self, tile: Op) -> dict[str, int]:
+    def output_words(self, tile: Linear) -> dict[str, int]:
         return {"results": tile.m}
 
-    def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+    def decode(self, tile: Linear, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
         sums = unpack_words(words["results"], tile.accumulator.bits, tile.n)
         if tile.accumulator.kind == "float":
             sums = sums & ((1 << tile.accumulator.bits) - 1)  # a pattern of bits has no sign
@@ -158,7 +158,8 @@ class SystolicArray(RtlUnit):
             output = FORMATS["int32" if fmt.kind == "int" else "fp32"]
             return Linear(m=m, n=n, k=k, weights=fmt, activations=fmt, output=output, **kwargs)
 
-        output, weight = ({"dataflow": f"{what}_stationary"} for what in ("output", "weight"))
+        output: dict[str, Any] = {"dataflow": "output_stationary"}
+        weight: dict[str, Any] = {"dataflow": "weight_stationary"}
         yield cls(rows=2, columns=2, **output), linear(3, 3, 5)
         yield cls(rows=2, columns=2, **weight), linear(3, 3, 5)
         yield cls(rows=3, columns=5, **output), linear(7, 6, 3, accumulate=True)
@@ -169,10 +170,10 @@ class SystolicArray(RtlUnit):
         yield cls(**weight), linear(9, 12, 17)
         yield cls(rows=2, columns=3, operands="fp16", **output), linear(3, 4, 9, "fp16")
         yield cls(rows=3, columns=2, operands="fp16", **weight), linear(4, 3, 7, "fp16")
-        shallow = {"operands": "bf16", "multiply_depth": 0, "add_depth": 0}
+        shallow: dict[str, Any] = {"operands": "bf16", "multiply_depth": 0, "add_depth": 0}
         yield cls(rows=2, columns=2, **shallow, **output), linear(3, 2, 6, "bf16")
         yield cls(rows=2, columns=2, **shallow, **weight), linear(3, 2, 6, "bf16")
-        deep = {"multiply_depth": 3, "add_depth": 4}
+        deep: dict[str, Any] = {"multiply_depth": 3, "add_depth": 4}
         yield cls(rows=3, columns=2, operands="bf16", **deep, **output), linear(4, 3, 5, "bf16", accumulate=True)
         yield cls(rows=4, columns=2, operands="fp16", **deep, **weight), linear(5, 3, 11, "fp16")
 
@@ -181,13 +182,15 @@ class SystolicArray(RtlUnit):
         def log_uniform(most: int) -> int:
             return int((most + 1) ** rng.random())
 
-        dataflow = str(rng.choice(["output_stationary", "weight_stationary"]))
-        operands = str(rng.choice(["int8", "fp16", "bf16"]))
+        dataflow: Any = str(rng.choice(["output_stationary", "weight_stationary"]))
+        operands: Any = str(rng.choice(["int8", "fp16", "bf16"]))
         rows = max(log_uniform(32), 2)
         columns = max(log_uniform(min(32, (64 if operands == "int8" else 12) // rows)), 2)  # so that it simulates in seconds
         if rng.random() < 0.5:
             rows, columns = columns, rows
-        depths = {} if operands == "int8" else {"multiply_depth": int(rng.integers(4)), "add_depth": int(rng.integers(5))}
+        depths: dict[str, Any] = (
+            {} if operands == "int8" else {"multiply_depth": int(rng.integers(4)), "add_depth": int(rng.integers(5))}
+        )
         unit = cls(rows=rows, columns=columns, dataflow=dataflow, operands=operands, **depths)
         streams = log_uniform(64)
         m, k = (log_uniform(3 * rows), streams) if dataflow == "output_stationary" else (streams, log_uniform(3 * rows))

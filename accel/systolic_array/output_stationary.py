@@ -34,9 +34,7 @@ All PEs are the same module: nothing in a PE may depend on where it lies.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,6 +42,7 @@ from accel.base.streams import count_ones, event_layout
 from accel.systolic_array.cell import CONTROL, OutputStationaryCell
 from accel.systolic_array.edges import OutputBuffer, WordRegister, skew, tokens
 from accel.systolic_array.pe import Pe
+from accel.systolic_array.run import open_run, send_results
 from accel.systolic_array.timing import config_layout, segment_events, segment_interval, segment_latency
 
 __all__ = ["OutputStationary", "config_layout", "segment_events", "segment_interval", "segment_latency"]
@@ -90,13 +89,13 @@ class OutputStationary(wiring.Component):
         return m
 
     def _run(self, m):
-        """What is in use in the run that is open; its signals are driven by the methods below."""
-        new = self.config.payload
-        run = SimpleNamespace(
-            idle=Signal(init=1),
-            rows=Signal(self.rows, name="rows_used"),
-            columns=Signal(self.columns, name="columns_used"),
-            accumulate=Signal(name="accumulate"),
+        """What is in use in the run that is open, and what the methods below drive."""
+        return open_run(
+            m,
+            self.config,
+            self.rows,
+            self.columns,
+            accumulates=self.row_sum is None,
             running=Signal(name="running"),  # steps of the run are still to come
             fire=Signal(name="fire"),  # a step enters
             first=Signal(name="first"),
@@ -105,15 +104,6 @@ class OutputStationary(wiring.Component):
             loaded=Signal(name="loaded"),  # partial sums are in place
             sums_ready=Signal(name="sums_ready"),  # a segment's last step is in the last cell
         )
-        run.opens = self.config.valid & run.idle
-        m.d.comb += self.config.ready.eq(run.idle)
-        with m.If(run.opens):
-            m.d.sync += [
-                run.rows.eq(Cat(r < new.rows for r in range(self.rows))),
-                run.columns.eq(Cat(c < new.columns for c in range(self.columns))),
-                run.accumulate.eq(new.accumulate if self.row_sum is None else 0),
-            ]
-        return run
 
     def _issue(self, m, run):
         """Which step enters when. Counters run down to zero; that they are there is a register, as everything waits for it."""
@@ -222,15 +212,9 @@ class OutputStationary(wiring.Component):
             run.advance.eq(~bottom | buffer.room),
             buffer.push.eq(leaves),
             buffer.word.ends.eq(run_ends & alone),
-            self.results.valid.eq(buffer.words.valid),
-            buffer.words.ready.eq(self.results.ready),
-            self.results.payload.eq(buffer.words.payload.sums),
             self.events.output.eq(Mux(leaves, count_ones(run.columns) + (self.wide - self.columns), 0)),
         ]
-        with m.If(run.opens):
-            m.d.sync += run.idle.eq(0)
-        with m.If(self.results.valid & self.results.ready & buffer.words.payload.ends):
-            m.d.sync += run.idle.eq(1)
+        send_results(m, run, buffer, self.results)
 
     def _grid(self, m, run):
         """The skewed edges and the cells."""
@@ -245,11 +229,14 @@ class OutputStationary(wiring.Component):
         if left:
             weights.insert(0, Const(0))
         above = [Const(0)] * left + ([Const(0)] * self.columns if left else list(self.partial.payload))
-        macs, sums, drains = [], [], []
+        macs: list[Value] = []
+        sums: list[Value] = []
+        drains: list[Value] = []
+        kinds = [self.row_sum, *[self.pe] * self.columns] if self.row_sum else [self.pe] * self.columns
         for r in range(self.rows):
             control, activation = controls[r], activations[r]
-            for c in range(self.wide):
-                cell = OutputStationaryCell(self.row_sum if c < left else self.pe)
+            for c, kind in enumerate(kinds):
+                cell = OutputStationaryCell(kind)
                 m.submodules[f"cell_{r}_{c}"] = cell
                 m.d.comb += [
                     cell.advance.eq(run.advance),

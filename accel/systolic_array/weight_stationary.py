@@ -22,8 +22,6 @@ Timing in cycles (`tile_latency`, `tile_interval`), for m rows of activations, k
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -32,6 +30,7 @@ from accel.base.streams import count_ones, event_layout
 from accel.systolic_array.cell import PASSING_CONTROL, WeightStationaryCell
 from accel.systolic_array.edges import OutputBuffer, WordRegister, skew, tokens
 from accel.systolic_array.pe import PassingPe
+from accel.systolic_array.run import open_run, send_results
 from accel.systolic_array.timing import config_layout
 
 TOKEN = data.StructLayout({"step": 1, "first": 1, "ends": 1})
@@ -87,13 +86,12 @@ class WeightStationary(wiring.Component):
         return m
 
     def _run(self, m):
-        """What is in use in the run that is open; its signals are driven by the methods below."""
-        new = self.config.payload
-        run = SimpleNamespace(
-            idle=Signal(init=1),
-            rows=Signal(self.rows, name="rows_used"),
-            columns=Signal(self.columns, name="columns_used"),
-            accumulate=Signal(name="accumulate"),
+        """What is in use in the run that is open, and what the methods below drive."""
+        return open_run(
+            m,
+            self.config,
+            self.rows,
+            self.columns,
             fire=Signal(name="fire"),  # a row of activations enters
             first=Signal(name="first"),  # it is the first of its tile
             last_of_run=Signal(name="last_of_run"),
@@ -101,15 +99,6 @@ class WeightStationary(wiring.Component):
             ready=Signal(name="weights_ready"),  # the next tile's weights are all in the second registers
             advance=Signal(name="advance"),
         )
-        run.opens = self.config.valid & run.idle
-        m.d.comb += self.config.ready.eq(run.idle)
-        with m.If(run.opens):
-            m.d.sync += [
-                run.rows.eq(Cat(r < new.rows for r in range(self.rows))),
-                run.columns.eq(Cat(c < new.columns for c in range(self.columns))),
-                run.accumulate.eq(new.accumulate),
-            ]
-        return run
 
     def _issue(self, m, run):
         """When a row of activations enters. Counters run down to zero; that they are there is a register, as everything waits."""
@@ -248,13 +237,9 @@ class WeightStationary(wiring.Component):
             run.advance.eq(~out.step | buffer.room),
             buffer.push.eq(leaves),
             buffer.word.eq(Cat(out.ends, *words)),
-            self.results.valid.eq(buffer.words.valid),
-            buffer.words.ready.eq(self.results.ready),
-            self.results.payload.eq(buffer.words.payload.sums),
+        ]
+        send_results(m, run, buffer, self.results)
+        m.d.comb += [
             self.events.deskew.eq(sum(loads)),
             self.events.output.eq(Mux(leaves, count_ones(run.columns), 0)),
         ]
-        with m.If(run.opens):
-            m.d.sync += run.idle.eq(0)
-        with m.If(self.results.valid & self.results.ready & buffer.words.payload.ends):
-            m.d.sync += run.idle.eq(1)
