@@ -17,8 +17,6 @@ Source of the table: LUT Tensor Core, ISCA'25 (arXiv 2408.06003), section on tab
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from accel.base.words import pack_words
@@ -45,31 +43,6 @@ def entry_bits(group: int) -> int:
 def rounding_shift(group: int, bits: int | None) -> int:
     """Low bits that entries of ``bits`` bits leave out; 0 where ``bits`` is None, which keeps them exact."""
     return 0 if bits is None else entry_bits(group) - bits
-
-
-def checked_table_bits(unit: Any) -> Any:
-    """``unit`` where its ``table_bits`` are None or fewer than the exact ones of its ``group``. Raises ValueError otherwise."""
-    if unit.table_bits is not None and unit.table_bits >= entry_bits(unit.group):
-        wanted = f"fewer than the {entry_bits(unit.group)} exact bits at group = {unit.group} (leave it out to keep them)"
-        raise ValueError(f"table_bits: wanted {wanted}, got {unit.table_bits}")
-    return unit
-
-
-def with_table_defaults(data: Any, **defaults: str) -> Any:
-    """What a user gives for a unit, with ``defaults`` filled in where its activations are FP16."""
-    return {**defaults, **data} if isinstance(data, dict) and data.get("activations") == "fp16" else data
-
-
-def checked_tables(unit: Any) -> Any:
-    """``unit`` where what its tables hold goes with its activations. Raises ValueError otherwise."""
-    if unit.activations == "fp16":
-        if unit.table is None:
-            raise ValueError("table: wanted fp16 or int8 for fp16 activations, got none")
-        if unit.table_bits is not None:
-            raise ValueError(f"table_bits: wanted int8 activations (fp16 ones have table = fp16 or int8), got {unit.table_bits}")
-    elif unit.table is not None:
-        raise ValueError(f"table: wanted fp16 activations (int8 ones have exact entries, or table_bits), got {unit.table}")
-    return checked_table_bits(unit)
 
 
 def table_fields(group: int, bits: int | None = None, activations: str = "int8") -> tuple[int, int]:

@@ -40,19 +40,16 @@ from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
 from accel.base.half_table import (
-    CODE_BITS,
-    checked_tables,
     entry_bits,
     half_sums,
     half_tables,
     pack_fields,
     round_entries,
     shared_exponent_codes,
-    table_fields,
     table_format,
-    with_table_defaults,
 )
 from accel.base.mapping import ceil_div
+from accel.base.table_unit import TableUnit
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
 from accel.lut_tensor_core.timing import BUFFER_FREE, FILL, INTEGER_BITS, RUN_BITS, finish, longest_segment
@@ -63,71 +60,39 @@ if TYPE_CHECKING:
     from amaranth.lib import wiring
 
 
-class LutTensorCore(RtlUnit):
+class LutTensorCore(TableUnit):
     """INT8 or FP16 x 1- to 8-bit matrix products, bit-serial, one weight plane of K columns per cycle."""
 
-    rows: int = Field(default=2, ge=1, le=8)
-    """M: activation rows, each with a table of its own."""
     columns: int = Field(default=64, ge=1, le=128)
     """N: output channels, each with its own index into the tables of all rows."""
-    group: int = Field(default=4, ge=2, le=5)
-    """K: activations per table."""
     weight_bits: int = Field(default=2, ge=1, le=8)
     """W: bits of the widest weights; narrower ones take fewer planes. Ternary weights are stored in two bits."""
-
-    table_bits: int | None = Field(default=None, ge=4)
-    """Bits that table entries are rounded to, as by `table_precompute`, so that results count in steps of the bits left out.
-    None: exact (10 bits at K = 4)."""
-
-    activations: Literal["int8", "fp16"] = "int8"
-    """What tables are made of."""
-    table: Literal["fp16", "int8"] | None = None
-    """What tables of FP16 activations hold: FP16 (the default there), or INT8 with a power of two as the table's scale."""
     accumulator: Literal["fp32", "fp16"] | None = None
     """The format that FP16 activations are summed in: FP32 (the default there), or FP16 as in the published RTL."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (Linear,)
     golden: ClassVar[str] = "linear.lut_linear"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        return with_table_defaults(data, table="fp16", accumulator="fp32")
+    of_fp16: ClassVar[dict[str, str]] = {"table": "fp16", "accumulator": "fp32"}
 
     @model_validator(mode="after")
-    def _consistent(self) -> LutTensorCore:
+    def _sums_hold_what_activations_give(self) -> LutTensorCore:
         if self.activations == "fp16" and self.accumulator is None:
             raise ValueError("accumulator: wanted fp32 or fp16 for fp16 activations, got none")
         if self.activations == "int8" and self.accumulator is not None:
             raise ValueError(f"accumulator: wanted fp16 activations (int8 ones are summed in INT32), got {self.accumulator}")
-        return checked_tables(self)
-
-    @property
-    def entry_bits(self) -> int:
-        """Bits of a table entry as it arrives."""
-        return self.table_fields[1]
-
-    @property
-    def table_fields(self) -> tuple[int, int]:
-        """How many fields a table arrives in, and the bits of each."""
-        return table_fields(self.group, self._rounded_to, self.activations)
+        return self
 
     @property
     def accumulator_bits(self) -> int:
         """Bits of an accumulator and of a result."""
         return INTEGER_BITS if self.accumulator is None else FORMATS[self.accumulator].bits
 
-    @property
-    def _rounded_to(self) -> int | None:
-        """Bits that the entries of tables are rounded to, as a `TablePrecompute` says it."""
-        return CODE_BITS if self.table == "int8" else self.table_bits
-
     def numerics(self) -> dict[str, Any]:
         if self.activations == "fp16":
             return {"group": self.group, "table": self.table, "accumulator": self.accumulator}
         return {} if self.table_bits is None else {"group": self.group, "table_bits": self.table_bits}
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Linear) -> None:
         super().check(op)
         weights = op.weights
         if weights.kind not in ("int", "uint", "ternary") or weights.bits > self.weight_bits:
@@ -141,13 +106,13 @@ class LutTensorCore(RtlUnit):
             which = f"products of {weights.bits}-bit weights in INT32" if self.activations == "int8" else "products"
             raise ValueError(f"{self.kind()} sums at most {longest} {which} (per scale), not k = {_segment(op)[1]}")
 
-    def companions(self, op: Op) -> tuple[list[Op], list[Op]]:
+    def companions(self, op: Linear) -> tuple[list[Op], list[Op]]:
         """The tables of the activations before, and the scales and zero points of the weights after."""
         segments, length = _segment(op)
         whole = op.weights.group is None or length % self.group == 0  # else each segment starts a table of its own
         rows, depth = (op.m, op.k) if whole else (op.m * segments, length)
         tables = TablePrecompute(
-            role=f"tables_{op.role}", m=rows, k=depth, group=self.group, entry_bits=self._rounded_to, activations=op.activations
+            role=f"tables_{op.role}", m=rows, k=depth, group=self.group, entry_bits=self.rounded_to, activations=op.activations
         )
         results = segments * op.m * (op.n + 1)
         accumulator = FORMATS[self.accumulator or "int32"]
@@ -163,15 +128,15 @@ class LutTensorCore(RtlUnit):
         )
         return [tables], [dequantize]
 
-    def fetched(self, op: Op) -> Op:
+    def fetched(self, op: Linear) -> Op:
         """``op`` reading tables where it would read activations."""
-        return op.resized(activations=table_format(self.group, self._rounded_to, self.activations))
+        return op.resized(activations=table_format(self.group, self.rounded_to, self.activations))
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Linear) -> dict[str, int]:
         """Rows and columns; the whole reduction is one invocation, as no partial sum enters."""
         return {"m": self.rows, "n": self.columns}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Linear) -> Cost:
         segments, length = _segment(tile)
         groups = ceil_div(length, self.group)
         planes = tile.weights.bits * groups
@@ -200,7 +165,7 @@ class LutTensorCore(RtlUnit):
 
         return Core(self)
 
-    def encode_config(self, tile: Op, n: int) -> int:
+    def encode_config(self, tile: Linear, n: int) -> int:
         from amaranth.lib import data
 
         from accel.lut_tensor_core.rtl import config_layout
@@ -218,7 +183,7 @@ class LutTensorCore(RtlUnit):
         }
         return layout.const(word).as_bits()
 
-    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+    def encode(self, tile: Linear, *arrays: np.ndarray) -> dict[str, list[int]]:
         activations, codes = arrays
         by_group = self._grouped(tile, activations).swapaxes(0, 1)  # [segments * groups, m, K]
         return {
@@ -233,7 +198,7 @@ class LutTensorCore(RtlUnit):
         sums = half_sums(activations)
         return sums if self.table == "fp16" else shared_exponent_codes(sums)
 
-    def _plane_fields(self, tile: Op, codes: np.ndarray) -> np.ndarray:
+    def _plane_fields(self, tile: Linear, codes: np.ndarray) -> np.ndarray:
         """The K-bit fields [planes of all groups, columns]: where each column looks, and whether it subtracts the entry -T.
 
         A group whose bit of activation 0 is w_0 adds T[w] for w_0 = 0 and -T[~w] for w_0 = 1, w being its other bits.
@@ -246,17 +211,17 @@ class LutTensorCore(RtlUnit):
         fields[:, : tile.n] = (index | (1 - positive) << (self.group - 1)).reshape(-1, tile.n)
         return fields
 
-    def _grouped(self, tile: Op, rows: np.ndarray) -> np.ndarray:
+    def _grouped(self, tile: Linear, rows: np.ndarray) -> np.ndarray:
         """``rows`` [r, k] as [r, segments * groups, K], each segment padded with zeros to whole groups."""
         segments, length = _segment(tile)
         rows = np.asarray(rows).reshape(-1, segments, length)
         padded = np.pad(rows, ((0, 0), (0, 0), (0, -length % self.group)))
         return padded.reshape(len(rows), -1, self.group)
 
-    def output_words(self, tile: Op) -> dict[str, int]:
+    def output_words(self, tile: Linear) -> dict[str, int]:
         return {"results": _segment(tile)[0] * tile.m}
 
-    def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+    def decode(self, tile: Linear, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
         fields = unpack_words(words["results"], self.accumulator_bits, self.columns + 1).reshape(-1, tile.m, self.columns + 1)
         if self.accumulator is not None:
             fields = fields & ((1 << self.accumulator_bits) - 1)  # patterns have no sign
@@ -280,7 +245,7 @@ class LutTensorCore(RtlUnit):
         yield cls(rows=1, columns=128, weight_bits=4), linear(1, 128, 16, FORMATS["uint4"].grouped(8))
         yield cls(rows=2, columns=3, group=5, weight_bits=8), linear(3, 4, 22, FORMATS["int8"])
         for table, accumulator in itertools.product(("fp16", "int8"), ("fp32", "fp16")):
-            floating = {"activations": "fp16", "table": table, "accumulator": accumulator}
+            floating: dict[str, Any] = {"activations": "fp16", "table": table, "accumulator": accumulator}
             grouped = FORMATS["uint8"].grouped(6)
             yield cls(rows=2, columns=8, **floating), linear(3, 9, 30, FORMATS["ternary"], "fp16")
             yield cls(rows=3, columns=1, group=5, weight_bits=1, **floating), linear(4, 2, 7, FORMATS["uint1"], "fp16")
@@ -292,13 +257,13 @@ class LutTensorCore(RtlUnit):
             return int((most + 1) ** rng.random())
 
         weight_bits, group = int(rng.integers(1, 9)), int(rng.integers(2, 6))
-        sizes = {"rows": log_uniform(8), "columns": log_uniform(128), "group": group, "weight_bits": weight_bits}
+        sizes: dict[str, Any] = {"rows": log_uniform(8), "columns": log_uniform(128), "group": group, "weight_bits": weight_bits}
         if rng.random() < 0.5:
             unit = cls(**sizes, table_bits=int(rng.integers(4, entry_bits(group))) if rng.random() < 0.25 else None)
         else:
-            table, accumulator = str(rng.choice(["fp16", "int8"])), str(rng.choice(["fp32", "fp16"]))
+            floating = {"table": str(rng.choice(["fp16", "int8"])), "accumulator": str(rng.choice(["fp32", "fp16"]))}
             sizes["columns"] = max(1, sizes["columns"] // sizes["rows"])  # Icarus takes its time for hundreds of FP adders
-            unit = cls(**sizes, activations="fp16", table=table, accumulator=accumulator)
+            unit = cls(**(sizes | floating), activations="fp16")
         bits = int(rng.integers(1, weight_bits + 1)) if rng.random() < 0.3 else weight_bits
         kinds = [f"int{bits}", f"uint{bits}", *(["ternary"] if bits == 2 else [])]
         weights: Format = FORMATS[str(rng.choice(kinds))]
@@ -309,7 +274,7 @@ class LutTensorCore(RtlUnit):
         return unit, Linear(m=m, n=n, k=k, weights=weights, activations=FORMATS[unit.activations], output=FORMATS["int32"])
 
 
-def _segment(op: Op) -> tuple[Any, Any]:
+def _segment(op: Linear) -> tuple[Any, Any]:
     """(segments, elements along k of each) of a Linear; ints or arrays."""
     group = op.weights.group
     return (1, op.k) if group is None else (op.k // group, group)

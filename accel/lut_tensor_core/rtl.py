@@ -24,7 +24,11 @@ from accel.lut_tensor_core.cells_int import IntegerCells
 from accel.lut_tensor_core.stages import Plane, follow
 from accel.lut_tensor_core.timing import RUN_BITS, finish, group_counter_bits
 
-CELLS = {None: IntegerCells, "fp16": HalfTableCells, "int8": CodeTableCells}
+CELLS: dict[str | None, type[IntegerCells] | type[HalfTableCells] | type[CodeTableCells]] = {
+    None: IntegerCells,
+    "fp16": HalfTableCells,
+    "int8": CodeTableCells,
+}
 """What the tables of a unit with the field ``table`` feed."""
 
 

@@ -16,26 +16,17 @@ Source of the symmetrised table: Mo et al., LUT Tensor Core, ISCA 2025.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
-from accel.base.half_table import (
-    CODE_BITS,
-    checked_tables,
-    entries,
-    entry_bits,
-    table_fields,
-    table_format,
-    with_table_defaults,
-)
+from accel.base.half_table import CODE_BITS, entries, entry_bits, table_format
 from accel.base.mapping import ceil_div
-from accel.base.unit import RtlUnit
+from accel.base.table_unit import TableUnit
 from accel.base.words import pack_words, unpack_words
 from workloads.formats import FORMATS
-from workloads.ops import Op, TablePrecompute
+from workloads.ops import TablePrecompute
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -45,55 +36,18 @@ CONFIG_CYCLES = 1
 LEVEL_STAGES = 3  # registers of a level of FP16 adders, the one behind it included
 
 
-class TablePrecomputeUnit(RtlUnit):
+class TablePrecomputeUnit(TableUnit):
     """Half tables of INT8 or FP16 activations, one group of each row per cycle."""
-
-    rows: int = Field(default=2, ge=1, le=8)
-    """Rows of activations side by side (M of the LUT core's tile)."""
-    group: int = Field(default=4, ge=2, le=5)
-    """Activations per table (K of the LUT core's tile)."""
-
-    table_bits: int | None = Field(default=None, ge=4)
-    """Bits that entries are rounded to, fewer than the exact ones; None keeps them exact (10 bits at K = 4)."""
-
-    activations: Literal["int8", "fp16"] = "int8"
-    """What tables are made of."""
-    table: Literal["fp16", "int8"] | None = None
-    """What tables of FP16 activations hold: FP16 (the default there), or INT8 with a power of two as the table's scale."""
 
     executes = (TablePrecompute,)
     golden: ClassVar[str] = "tables.half_table"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        return with_table_defaults(data, table="fp16")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TablePrecomputeUnit:
-        return checked_tables(self)
-
-    @property
-    def rounded_to(self) -> int | None:
-        """Bits that entries are rounded to, as a `TablePrecompute` says it; None keeps them exact, or in FP16."""
-        return CODE_BITS if self.table == "int8" else self.table_bits
-
-    @property
-    def table_fields(self) -> tuple[int, int]:
-        """How many fields a table leaves in, and the bits of each."""
-        return table_fields(self.group, self.rounded_to, self.activations)
-
-    @property
-    def entry_bits(self) -> int:
-        """Bits of an entry as it leaves."""
-        return self.table_fields[1]
 
     @property
     def stages(self) -> int:
         """Registers from an input word to its tables."""
         return 1 if self.activations == "int8" else LEVEL_STAGES * (self.group - 1).bit_length() + (self.table == "int8")
 
-    def check(self, op: Op) -> None:
+    def check(self, op: TablePrecompute) -> None:
         super().check(op)
         if op.group != self.group or op.activations.name != self.activations:
             raise ValueError(
@@ -171,7 +125,8 @@ class TablePrecomputeUnit(RtlUnit):
         for rows, group, bits, m, k in shapes:
             yield cls(rows=rows, group=group, table_bits=bits), TablePrecompute(m=m, k=k, group=group, entry_bits=bits)
         fp16 = FORMATS["fp16"]
-        for table, bits in (("fp16", None), ("int8", CODE_BITS)):
+        tables: list[tuple[Any, int | None]] = [("fp16", None), ("int8", CODE_BITS)]
+        for table, bits in tables:
             for rows, group, m, k in [(2, 4, 5, 42), (1, 2, 3, 7), (2, 5, 3, 31), (3, 3, 4, 10)]:
                 op = TablePrecompute(m=m, k=k, group=group, entry_bits=bits, activations=fp16)
                 yield cls(rows=rows, group=group, activations="fp16", table=table), op
@@ -183,7 +138,8 @@ class TablePrecomputeUnit(RtlUnit):
             bits = int(rng.integers(4, entry_bits(group))) if rng.random() < 0.4 else None
             unit = cls(rows=rows, group=group, table_bits=bits)
         else:
-            unit = cls(rows=rows, group=group, activations="fp16", table=str(rng.choice(["fp16", "int8"])))
+            table: Any = str(rng.choice(["fp16", "int8"]))
+            unit = cls(rows=rows, group=group, activations="fp16", table=table)
         m, k = int(rng.integers(1, 4 * unit.rows)), int(rng.integers(1, 40 * unit.group))
         entry, activations = unit.rounded_to, FORMATS[unit.activations]
         return unit, TablePrecompute(m=m, k=k, group=unit.group, entry_bits=entry, activations=activations)

@@ -56,7 +56,7 @@ class FloatPrecompute(Precompute):
         half = -(-len(terms) // 2)
         first = self._signed_sums(m, moves, f"{name}a", terms[:half], levels - 1)
         rest = self._signed_sums(m, moves, f"{name}b", terms[half:], levels - 1)
-        sums = []
+        sums: list[Value] = []
         for i in range(len(rest)):
             for other in (rest[i], Cat(rest[-1 - i][:-1], ~rest[-1 - i][-1])):
                 for one in first:
