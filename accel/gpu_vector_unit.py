@@ -13,7 +13,7 @@ from accel.base.extent import at_share, larger
 from accel.base.half_table import table_format
 from accel.base.mapping import Mapping, ceil_div
 from accel.base.unit import AnalyticalUnit
-from workloads.ops import Op, Pointwise, TablePrecompute
+from workloads.ops import Pointwise, TablePrecompute
 
 # Lane operations per result, counted on the textbook formula of each function (assumed: compilers differ by one or two).
 OPERATIONS = {
@@ -48,16 +48,16 @@ class GpuVectorUnit(AnalyticalUnit):
     lanes: int = Field(default=64, gt=0)
     """FP32 lanes of an SM: 64 Volta and A100, 128 GA102, AD102 and H100."""
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Pointwise | TablePrecompute) -> None:
         super().check(op)
         if isinstance(op, Pointwise) and op.function not in OPERATIONS:
             raise ValueError(f"{self.kind()} executes the functions {', '.join(OPERATIONS)}, not {op.function!r}")
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Pointwise | TablePrecompute) -> dict[str, int]:
         """None: one invocation takes the whole op."""
         return {}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Pointwise | TablePrecompute) -> Cost:
         """Cycles of one SM with every lane busy, and its lane operations; losses are in `time_ps`."""
         if isinstance(tile, TablePrecompute):
             work = tile.tables * (1 << (tile.group - 1)) * (tile.group - 1)  # K - 1 sums per entry
@@ -70,7 +70,16 @@ class GpuVectorUnit(AnalyticalUnit):
         """Bytes of the half tables that ``op`` leaves in memory."""
         return table_format(op.group, op.entry_bits, op.activations.name).nbytes(op.m * op.k)
 
-    def time_ps(self, op: Op, *, copies: int, clock: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:
+    def time_ps(
+        self,
+        op: Pointwise | TablePrecompute,
+        *,
+        copies: int,
+        clock: int,
+        bandwidth: int,
+        buffer: int,
+        mapping: Mapping | None = None,
+    ) -> Any:
         self.check(op)
         figures = Calibration.load(self.calibration).pointwise
         if isinstance(op, TablePrecompute):

@@ -100,7 +100,7 @@ class Arithmetic(RtlUnit):
         operands = {"multiply": 2, "add": 0, "multiply_add": 2, "convert": 1}[self.function]
         return self._part()(*[self.operand] * operands, self.output, depth=self.depth)
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Pointwise) -> None:
         super().check(op)
         wanted, got = (
             f"{function} from {source} to {result}"
@@ -114,10 +114,10 @@ class Arithmetic(RtlUnit):
         if np.any(op.elements >= 1 << RUN_BITS):
             raise ValueError(f"{self.kind()} takes less than 2^{RUN_BITS} results, not {op.elements}")
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Pointwise) -> dict[str, int]:
         return {"rows": 1, "row": ROW_LIMIT}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Pointwise) -> Cost:
         words = tile.rows * tile.row
         return Cost(latency=2 + self.depth + words, interval=words, events={"operation": words})
 
@@ -126,19 +126,19 @@ class Arithmetic(RtlUnit):
 
         return Operator(self)
 
-    def encode_config(self, tile: Op, n: int) -> int:
+    def encode_config(self, tile: Pointwise, n: int) -> int:
         words = int(tile.rows * tile.row) * n
         if words >= 1 << RUN_BITS:
             raise ValueError(f"a run of {self.kind()} takes less than 2^{RUN_BITS} words, got {words}")
         return words
 
-    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+    def encode(self, tile: Pointwise, *arrays: np.ndarray) -> dict[str, list[int]]:
         return {"operands": pack_words(np.stack([np.ravel(array) for array in arrays], axis=1), self.operand.bits)}
 
-    def output_words(self, tile: Op) -> dict[str, int]:
+    def output_words(self, tile: Pointwise) -> dict[str, int]:
         return {"results": tile.rows * tile.row}
 
-    def decode(self, tile: Op, words: Any) -> tuple[np.ndarray, ...]:
+    def decode(self, tile: Pointwise, words: Any) -> tuple[np.ndarray, ...]:
         values = unpack_words(words["results"], self.output.bits, 1).reshape(tile.rows, tile.row)
         return (values if self.output.kind == "int" else values & ((1 << self.output.bits) - 1),)
 
@@ -164,7 +164,7 @@ class Arithmetic(RtlUnit):
 
     @classmethod
     def draw(cls, rng):
-        function = str(rng.choice(["multiply", "add", "multiply_add", "convert"]))
+        function: Any = str(rng.choice(["multiply", "add", "multiply_add", "convert"]))
         every = [*FLOAT_FIELDS, *INTEGERS]
         result = str(rng.choice(every)) if function == "convert" or (function == "multiply" and rng.random() < 0.4) else None
         unit = cls(function=function, format=str(rng.choice(every)), result=result, depth=int(rng.integers(0, 6)))

@@ -76,7 +76,8 @@ class Multiply(_Part):
     def _compute(self, m, pipe):
         a, b = self._number(m, "a"), self._number(m, "b")
         product = pipe.number("product", _product(pipe, a, b))
-        return finish(m, pipe, product, self.format, zeros=_leading_zeros(*self.operands.values(), self.format))
+        # mypy cannot tell that there are two operands.
+        return finish(m, pipe, product, self.format, zeros=_leading_zeros(*self.operands.values(), self.format))  # type: ignore[call-arg]
 
 
 class Add(_Part):
@@ -109,15 +110,16 @@ class MultiplyAdd(_Part):
 
     def _compute(self, m, pipe):
         a, b, c = (self._number(m, name) for name in "abc")
-        formats = tuple(self.operands[name] for name in "abc")
+        formats = tuple(self.operands[name] for name in "abc")  # three of them, which mypy cannot tell: hence the two ignores
         zeros = _leading_zeros(*formats)
-        if _guard_bits(*formats, zeros) > _guard_bits(*formats, 1) + 2:  # shifting the operands takes less than a wider adder
+        # Shifting the operands takes less than a much wider adder.
+        if _guard_bits(*formats, zeros) > _guard_bits(*formats, 1) + 2:  # type: ignore[call-arg,arg-type]
             a, b, zeros = leading_one(m, a), leading_one(m, b), 1
         product = _product(pipe, a, b)
         if "halves" in pipe.cuts:
             c = pipe.number("halves", c)
         swap = wire(m, product.zero | (product.exponent + (product.offset - c.offset) < c.exponent), "swap")
-        return _sum(m, pipe, product, c, self.format, swap=swap, guard=_guard_bits(*formats, zeros))
+        return _sum(m, pipe, product, c, self.format, swap=swap, guard=_guard_bits(*formats, zeros))  # type: ignore[call-arg,arg-type]
 
 
 class Convert(_Part):
@@ -185,7 +187,7 @@ def _product(pipe: Pipeline, a: Number, b: Number) -> Number:
         exponent=a.exponent + b.exponent,
         inf=a.inf | b.inf,
         nan=a.nan | b.nan | (a.inf & b.zero) | (a.zero & b.inf),
-        zero=a.zero | b.zero,
+        zero=a.zero | b.zero,  # type: ignore[operator]  # both are unpacked operands, which have the bit
     )
     significand = (Cat(Const(0, half), held.high) + held.low)[: sum(map(len, significands))] if half else held.high
     return Number(

@@ -171,7 +171,7 @@ def _cut_arrays(
     starts = [range(0, getattr(op, name), limits[name]) for name in names]
     parts: dict[tuple[Any, ...], list[Arrays]] = {}
     partial: Any = None
-    wanted = golden(op, *arrays) if cut else None
+    wanted = golden(op, *arrays) if cut else ()
     for corner in itertools.product(*starts):
         extents = {name: min(limits[name], getattr(op, name) - at) for name, at in zip(names, corner, strict=True)}
         part = {name: slice(None) for name in op.dimensions}

@@ -122,5 +122,5 @@ def chosen_by_kind(base: type[Spec], what: str, *packages: str) -> Any:
 
     if len(known) == 1:
         return Annotated[next(iter(known.values())), BeforeValidator(named)]
-    union = Union[tuple(Annotated[spec, Tag(kind)] for kind, spec in known.items())]  # noqa: UP007 - built at run time
+    union = Union[tuple(Annotated[spec, Tag(kind)] for kind, spec in known.items())]  # type: ignore[valid-type]  # noqa: UP007 - built at run time
     return Annotated[union, Discriminator(lambda v: v["kind"] if isinstance(v, dict) else v.kind()), BeforeValidator(named)]

@@ -13,7 +13,7 @@ from accel.base.unit import AnalyticalUnit
 from accel.gpu_tensor_core.attention import attention_closures
 from accel.gpu_tensor_core.gemm import gemm_ps, gemm_traffic
 from workloads.formats import Format
-from workloads.ops import Attention, Linear, Op
+from workloads.ops import Attention, Linear
 
 _FIELD_OF_KIND = {"fp16": "fp16_macs", "int8": "int8_macs", "fp8": "fp8_macs", "int4": "int4_macs"}
 
@@ -34,7 +34,7 @@ class GpuTensorCore(AnalyticalUnit):
     fp8_macs: int | None = Field(default=None, gt=0)
     int4_macs: int | None = Field(default=None, gt=0)
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Linear | Attention) -> None:
         super().check(op)
         self.kind_of(op)
 
@@ -45,7 +45,7 @@ class GpuTensorCore(AnalyticalUnit):
 
     def _kind(self, *formats: Format) -> str:
         if any(f.kind == "float" and f.bits > 8 for f in formats):
-            wanted = ("fp16",)
+            wanted: tuple[str, ...] = ("fp16",)
         elif any(f.kind == "float" for f in formats):
             wanted = ("fp8",)
         else:
@@ -64,17 +64,19 @@ class GpuTensorCore(AnalyticalUnit):
     def operand_traffic(self, op: Linear, *, copies: int, buffer: int) -> tuple[Any, Any, Any]:
         return gemm_traffic(op, Calibration.load(self.calibration).gemm, copies=copies, buffer=buffer)
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Linear | Attention) -> dict[str, int]:
         """None: one invocation takes the whole op."""
         return {}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Linear | Attention) -> Cost:
         """Cycles of one SM at its peak rate, and the useful multiply-accumulates; losses are in `time_ps`."""
         kind = self.kind_of(tile)
         cycles = ceil_div(tile.macs, self.rate(kind))
         return Cost(cycles, cycles, {f"mac_{kind}": tile.macs})
 
-    def time_ps(self, op: Op, *, copies: int, clock: int, bandwidth: int, buffer: int, mapping: Mapping | None = None) -> Any:
+    def time_ps(
+        self, op: Linear | Attention, *, copies: int, clock: int, bandwidth: int, buffer: int, mapping: Mapping | None = None
+    ) -> Any:
         self.check(op)
         if isinstance(op, Linear):
             rate = self.rate(self.kind_of(op))
@@ -98,7 +100,7 @@ class GpuTensorCore(AnalyticalUnit):
         shape = {name: value for name, value in shape.items() if name != "role"}
         activations = shape.get("activations", Attention.activations)
         rate = self.rate(self._kind(activations))
-        machine = {"rate": rate, "clock": clock, "copies": copies, "bandwidth": bandwidth}
+        machine: dict[str, Any] = {"rate": rate, "clock": clock, "copies": copies, "bandwidth": bandwidth}
         return attention_closures(figures.decode, figures.prefill, **machine, **shape)
 
 

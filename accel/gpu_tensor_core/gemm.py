@@ -45,7 +45,7 @@ def gemm_ps(
     least = sum(gemm_traffic(op, figures, copies=copies, buffer=buffer, mapping=mapping))
     results = op.m * op.n
     tiles = [(-(-op.m // m) * -(-op.n // n), m * n) for m, n in blocks]
-    best = None
+    best: Any = None
     for split in splits:
         depth = -(-op.k // split)
         cycles = _least([-(-count * split // copies) * -(-area * depth // rate) for count, area in tiles])

@@ -93,7 +93,7 @@ class LutAblation(RtlUnit):
     def numerics(self) -> dict[str, Any]:
         return {"reinterpreted": self.reinterpreted, "accumulator_bits": self.accumulator_bits}
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Linear) -> None:
         super().check(op)
         if op.activations.name != "int8":
             raise ValueError(f"{self.kind()} takes int8 activations, not {op.activations}")
@@ -108,10 +108,10 @@ class LutAblation(RtlUnit):
                 f"not k = {op.k}"
             )
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Linear) -> dict[str, int]:
         return {"m": self.rows, "n": self.columns, "k": self.group}
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Linear) -> Cost:
         planes = 1 if self.step == "mac" else tile.weights.bits
         return Cost(
             latency=FILL + TABLE_STAGE * self.builds + planes,
@@ -128,7 +128,7 @@ class LutAblation(RtlUnit):
 
         return Tile(self)
 
-    def encode_config(self, tile: Op, n: int) -> int:
+    def encode_config(self, tile: Linear, n: int) -> int:
         from accel.lut_ablation.rtl import config_layout
 
         if n > 1 << RUN_BITS:
@@ -136,7 +136,7 @@ class LutAblation(RtlUnit):
         planes = 1 if self.step == "mac" else tile.weights.bits
         return config_layout(self).const({"invocations": n - 1, "planes": planes - 1}).as_bits()
 
-    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+    def encode(self, tile: Linear, *arrays: np.ndarray) -> dict[str, list[int]]:
         activations, codes, *partial = arrays
         a = _padded(activations, self.rows, self.group)
         if self.step == "fused":
@@ -150,7 +150,7 @@ class LutAblation(RtlUnit):
             "partial": pack_words(sums.reshape(1, -1), self.accumulator_bits),
         }
 
-    def _fields(self, tile: Op, codes: np.ndarray) -> np.ndarray:
+    def _fields(self, tile: Linear, codes: np.ndarray) -> np.ndarray:
         """The W bits [n, k] of each weight as they are stored: two's complement, or the planes of q', complemented or not."""
         codes = np.asarray(codes, dtype=np.int64)
         if not self.reinterpreted:
@@ -160,10 +160,10 @@ class LutAblation(RtlUnit):
             fields = np.concatenate([fields[:, :1], fields[:, 1:] ^ fields[:, :1]], axis=1)
         return fields
 
-    def output_words(self, tile: Op) -> dict[str, int]:
+    def output_words(self, tile: Linear) -> dict[str, int]:
         return {"sums": 1}
 
-    def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+    def decode(self, tile: Linear, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
         fields = unpack_words(words["sums"], self.accumulator_bits, self.rows * self.columns)
         return (fields.reshape(self.rows, self.columns)[: tile.m, : tile.n],)
 
