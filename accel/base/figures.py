@@ -14,6 +14,7 @@ from accel.base import rtl
 from accel.base.compose import Part
 from accel.base.fit import Fit
 from accel.base.spec import lookup
+from accel.base.synthesis import Synthesis
 from accel.base.tech import Tech
 from accel.base.unit import RtlUnit
 
@@ -49,6 +50,45 @@ class Characterisation:
     library: str
     tools: str
     note: str
+
+    @classmethod
+    def without_joules(
+        cls,
+        mapped: Synthesis,
+        *,
+        component: str,
+        parameters: dict[str, int | str],
+        rtlil: str,
+        library: str,
+        tools: str,
+        composed_vs_flat: str = "",
+        clock_mhz: float | None = None,
+        critical: str = "",
+        leakage_w: float | None = None,
+        note: str = "",
+    ) -> Characterisation:
+        """What there is to say of a netlist ``mapped`` that was not simulated."""
+        return cls(
+            component=component,
+            parameters=parameters,
+            rtlil=rtlil,
+            area_um2=mapped.area_um2,
+            sequential_um2=mapped.sequential_um2,
+            cells=mapped.cells,
+            parts=mapped.parts,
+            composed_vs_flat=composed_vs_flat,
+            clock_mhz=clock_mhz,
+            critical=critical,
+            leakage_w=leakage_w,
+            fit=None,
+            how="",
+            statistics="",
+            checked_cycles=0,
+            seed=0,
+            library=library,
+            tools=tools,
+            note=note,
+        )
 
     def summary(self) -> dict[str, Any]:
         """Plain data for ``--json``."""

@@ -89,26 +89,16 @@ def _measure(
 ) -> Characterisation:
     mapped = synthesize(text, files, period_ps=PERIOD_PS, recipe=SMALL, flat=flat)
     leakage, shortest, critical = power.static(mapped, files, period_ps=PERIOD_PS)
-    return Characterisation(
+    return Characterisation.without_joules(
+        mapped,
         component=component,
         parameters=parameters,
         rtlil=digest(text),
-        area_um2=mapped.area_um2,
-        sequential_um2=mapped.sequential_um2,
-        cells=mapped.cells,
-        parts=mapped.parts,
-        composed_vs_flat="",
+        library=describe(files.library),
+        tools=f"{mapped.tool} by the recipe SMALL for {PERIOD_PS} ps, OpenSTA {power.opensta_version()}",
         clock_mhz=1e6 / shortest if shortest else None,
         critical=critical,
         leakage_w=leakage,
-        fit=None,
-        how="",
-        statistics="",
-        checked_cycles=0,
-        seed=0,
-        library=describe(files.library),
-        tools=f"{mapped.tool} by the recipe SMALL for {PERIOD_PS} ps, OpenSTA {power.opensta_version()}",
-        note="",
     )
 
 

@@ -37,25 +37,14 @@ LARGEST = 64
 def measure(unit: RtlUnit, files: LibertyFiles) -> Characterisation:
     """The area of ``unit``, mapped by hierarchy."""
     mapped = synthesize(elaborate(unit)[1], files, period_ps=PERIOD_PS)
-    return Characterisation(
+    return Characterisation.without_joules(
+        mapped,
         component=unit.kind(),
         parameters=hardware(unit),
         rtlil=rtlil_hash(unit),
-        area_um2=mapped.area_um2,
-        sequential_um2=mapped.sequential_um2,
-        cells=mapped.cells,
-        parts=mapped.parts,
-        composed_vs_flat="not measured at this size",
-        clock_mhz=None,
-        critical="",
-        leakage_w=None,
-        fit=None,
-        how="",
-        statistics="",
-        checked_cycles=0,
-        seed=0,
         library=describe(files.library),
         tools=mapped.tool,
+        composed_vs_flat="not measured at this size",
         note="area only",
     )
 
