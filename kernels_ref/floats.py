@@ -11,6 +11,9 @@ import numpy as np
 
 from workloads.formats import Format
 
+UNIT = {"fp16": 2.0**-11, "fp32": 2.0**-24, "fp64": 2.0**-53}
+"""Largest relative error of one rounding to nearest in the normal range, by format (the unit roundoff)."""
+
 
 def decode(bits: np.ndarray, fmt: Format) -> np.ndarray:
     """The float64 values of the patterns ``bits`` of ``fmt``, exactly."""

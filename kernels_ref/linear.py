@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from kernels_ref import lut_float, quantize
+from kernels_ref.floats import UNIT
 from kernels_ref.tables import integer_half_table, step
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear, TablePrecompute
 
-FLOAT32_UNIT = 2.0**-24  # largest relative error of one rounding
 FLOAT64_SLACK = 1 + 2.0**-30  # for the roundings of the ideal kernel, at most 2 k 127 half-codes of 2^-53 each
 
 
@@ -115,7 +115,7 @@ def lut_error_bound(
     s, z = (x.to(torch.float64).T[:, None, :] for x in quantize.reinterpret_scale(scale, zero, fmt))
     row = row_scale.to(torch.float64)[:, None]
     weights = quantize.dequantize_weights(codes, scale, zero, fmt).abs().sum(dim=-1)
-    steps = (len(acc) + 8) * FLOAT32_UNIT
+    steps = (len(acc) + 8) * UNIT["fp32"]
     magnitude = (s.abs() * (acc.abs() + (z * sums[..., None]).abs())).sum(dim=0)
     groups = -(-(codes.shape[-1] // len(acc)) // group)
     rounding = row * (size - 1) * groups * (s.abs() * ((1 << fmt.bits) - 1 + z.abs())).sum(dim=0)

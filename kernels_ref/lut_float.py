@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 from kernels_ref import quantize
-from kernels_ref.floats import decode, encode, round_to
+from kernels_ref.floats import UNIT, decode, encode, round_to
 from kernels_ref.tables import CODE_SCALE, half_sums, shared_exponent_codes
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear, TablePrecompute
 
 FP16 = FORMATS["fp16"]
-UNIT = {"fp16": 2.0**-11, "fp32": 2.0**-24}  # largest relative error of one rounding to nearest
 
 
 def lut_half(

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from kernels_ref.arithmetic import evaluate
-from kernels_ref.floats import decode, encode
-from kernels_ref.linear import FLOAT32_UNIT, ideal_linear
+from kernels_ref.floats import UNIT, decode, encode
+from kernels_ref.linear import ideal_linear
 from workloads.formats import FORMATS
 from workloads.ops import Linear
 
 FP16, FP32 = FORMATS["fp16"], FORMATS["fp32"]
 POINT = 24  # binary places of the smallest FP16 number
-FLOAT64_UNIT = 2.0**-53
 
 
 def mixpe_linear(op: Linear, activations: np.ndarray, codes: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
@@ -65,8 +64,8 @@ def mixpe_error_bound(op: Linear, activations: np.ndarray, codes: np.ndarray, sc
     length = op.weights.group or op.k
     weights = (np.asarray(codes).reshape(-1, op.groups, length) - np.asarray(zero)[..., None]) * scales[..., None]
     terms = np.einsum("mgk,ngk->mng", values.reshape(-1, op.groups, length), weights)
-    steps = (op.groups + (op.activations == FP16)) * FLOAT32_UNIT
-    of_ideal = op.k * 2 * FLOAT64_UNIT * (np.abs(values) @ np.abs(weights).reshape(len(weights), -1).T)
+    steps = (op.groups + (op.activations == FP16)) * UNIT["fp32"]
+    of_ideal = op.k * 2 * UNIT["fp64"] * (np.abs(values) @ np.abs(weights).reshape(len(weights), -1).T)
     return steps / (1 - steps) * np.abs(terms).sum(axis=-1) + of_ideal
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels_ref.linear import FLOAT32_UNIT
+from kernels_ref.floats import UNIT
 from workloads.formats import FORMATS, Format
 from workloads.ops import Linear
 
@@ -60,7 +60,7 @@ def systolic_error_bound(op: Linear, activations: np.ndarray, weights: np.ndarra
     Algorithms, section 4.2); an addition that underflows is exact, and a product's error is at most 2^-150 where it underflows,
     and none elsewhere. The one u beyond k is for the float64 roundings of the ideal kernel.
     """
-    steps = (op.k + 1) * FLOAT32_UNIT
+    steps = (op.k + 1) * UNIT["fp32"]
     a, w = _values(activations, op.activations).double().abs(), _values(weights, op.weights).double().abs()
     start = 0 if partial is None else _values(partial, FP32).double().abs()
     return steps / (1 - steps) * (start + a @ w.T) + 2 * op.k * UNDERFLOW
