@@ -107,6 +107,7 @@ def test_each_missing_timing_is_named(name):
         (HBM2, {"timing": {"tck": "1.1 ns"}}, "speed: 2000 MT/s contradicts tCK 1100 ps, which makes 1818 MT/s"),
         (HBM2, {"timing": {"trc": 47}}, "trc 47 contradicts tras 34 + trp 14"),
         (HBM2, {"timing": {"tccd_l": 1}}, "tccd_s 2 contradicts tccd_l 1: the same bank group is never faster"),
+        (HBM2, {"timing": {"tccd_l_wr": 3}}, "tccd_l 4 contradicts tccd_l_wr 3"),
         (HBM2, {"timing": {"trrd_l": 3}}, "trrd_s 4 contradicts trrd_l 3"),
         (HBM2, {"timing": {"twtr_l": 5}}, "twtr_s 6 contradicts twtr_l 5"),
         (HBM2, {"timing": {"trp_ab": 13}}, "trp 14 contradicts trp_ab 13"),
