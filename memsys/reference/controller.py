@@ -1,0 +1,237 @@
+"""Run the reference: requests in, cycles and counts out. Its rules are in `memsys.reference`, their code in `engine`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from accel.base.spec import Spec
+from memsys.address_map import AddressMap, Location
+from memsys.constraints import Scope, table
+from memsys.part import Command, Part
+
+if TYPE_CHECKING:
+    from memsys.reference.engine import Channel, Outcome
+
+Integers = NDArray[np.int64]
+
+
+class Controller(Spec):
+    """Parameters of the controller of a channel. The defaults of queues and write drain are those of Ramulator 2.1."""
+
+    page: Literal["open", "closed"] = "open"
+    """Open page: a row stays open until another is wanted. Closed page: closed with the last access that is waiting (T7)."""
+    refresh: Literal["all_bank", "per_bank", "none"] = "all_bank"
+    depth: int = Field(default=32, ge=1, le=256)
+    """Requests that each of the queues R and W holds."""
+    held: int = Field(default=16, ge=1, le=256)
+    """Requests whose row has been opened for them, at most."""
+    drain_start: int = Field(default=26, ge=1)
+    """Writes waiting from which on they are served."""
+    drain_stop: int = Field(default=6, ge=0)
+    """Writes waiting at which reads are served again."""
+    patience: int = Field(default=2048, ge=1)
+    """Cycles at the head of a list after which a request is served alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drain_of_depth(cls, data: dict[str, object]) -> dict[str, object]:
+        """Drain from above four fifths of the queue to below one fifth, where the file does not say."""
+        depth = data.get("depth", 32)
+        if not isinstance(depth, int) or depth < 1:
+            return data
+        return {"drain_start": 4 * depth // 5 + 1, "drain_stop": (depth - 1) // 5, **data}
+
+    @model_validator(mode="after")
+    def _drain_within_depth(self) -> Controller:
+        if not self.drain_stop < self.drain_start <= self.depth:
+            raise ValueError(
+                f"wanted drain_stop < drain_start <= depth, got {self.drain_stop}, {self.drain_start} and {self.depth}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Bursts to read or write, in the order in which they are offered to each channel; arrays of one length.
+
+    ``arrival``: the first cycle in which a request is offered; all are offered from cycle 0 on where it is None.
+    """
+
+    location: Location
+    write: NDArray[np.bool_]
+    arrival: Integers | None = None
+
+    @staticmethod
+    def at(
+        addresses: Integers,
+        part: Part,
+        mapping: AddressMap,
+        channels: int | None = None,
+        write: NDArray[np.bool_] | None = None,
+        arrival: Integers | None = None,
+    ) -> Requests:
+        """Requests for the bursts at byte ``addresses``; reads where ``write`` is None."""
+        location = mapping.decode(np.asarray(addresses, dtype=np.int64), part, channels)
+        return Requests(location, np.zeros(addresses.size, dtype=np.bool_) if write is None else write, arrival)
+
+
+class Issued(NamedTuple):
+    """One command of a trace. ``bank`` is the rank's first for PREA and REFAB; ``row`` and ``request`` are -1 where none is."""
+
+    cycle: int
+    command: Command
+    bank: int
+    row: int
+    request: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of the requests of one or more channels of ``part``."""
+
+    part: Part
+    cycles: int
+    """Until the last data of the last channel."""
+    entered: Integers
+    """[requests]: the cycle of acceptance."""
+    done: Integers
+    """[requests]: the cycle after the last data."""
+    counts: Integers
+    """[channels, ranks, commands]; ranks over pseudo channels."""
+    active: Integers
+    """[channels, ranks]: cycles in which a bank of the rank is open."""
+    row_hits: int
+    """Requests that found their row open, opened by another."""
+    trace: list[list[Issued]] = field(default_factory=list)
+    """For each channel, its commands in order, where they were asked for."""
+
+    @property
+    def gb_per_s(self) -> float:
+        """Bytes moved per nanosecond: 10^9 B/s."""
+        return self.done.size * self.part.burst_bytes / float(self.cycles * self.part.timing.tck / 1000)
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the requests that found their row open."""
+        return self.row_hits / self.done.size
+
+    @property
+    def latency(self) -> float:
+        """Mean cycles from acceptance to the last data."""
+        return float((self.done - self.entered).mean())
+
+
+def run(part: Part, requests: Requests, controller: Controller | None = None, *, until: int = 0, traced: bool = False) -> Run:
+    """Serve ``requests`` by one ``controller`` for each channel, for ``until`` cycles at least.
+
+    Raises ValueError where the part does not know the refresh that is asked for, or a request lies outside of it.
+    """
+    # Numba takes a second to import, so only what simulates does.
+    from memsys.reference.engine import Outcome, simulate
+    from memsys.reference.engine import Requests as Compiled
+
+    controller = controller or Controller()
+    channel = _channel(part, controller)
+    _check(part, requests)
+    size, ranks = requests.write.size, channel.ranks
+    channels = int(requests.location.channel.max()) + 1 if size else 1
+    entered, done = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    counts = np.zeros((channels, ranks, len(Command)), np.int64)
+    active = np.zeros((channels, ranks), np.int64)
+    arrival = np.zeros(size, np.int64) if requests.arrival is None else requests.arrival
+    cycles, row_hits, traces = 0, 0, []
+    for number in range(channels):
+        chosen = np.flatnonzero(requests.location.channel == number) if channels > 1 else np.arange(size)
+        columns = (requests.write, requests.location.bank, requests.location.row, requests.location.column, arrival)
+        own = Compiled(*(column[chosen].astype(np.int64) for column in columns))
+
+        def once(log: int, own: Compiled = own) -> tuple[int, int, int, Outcome]:
+            filled = Outcome(
+                np.zeros(own.bank.size, np.int64),
+                np.zeros(own.bank.size, np.int64),
+                np.zeros((ranks, len(Command)), np.int64),
+                np.zeros(ranks, np.int64),
+                np.zeros((log, 5), np.int64),
+            )
+            return *simulate(channel, own, filled, until), filled
+
+        end, hits, commands, outcome = once(0)
+        if end < 0:
+            raise RuntimeError(f"{part}: no command of channel {number} can ever be issued again")
+        if traced:
+            log = once(commands)[-1].log
+            traces.append([Issued(t, Command(c), b, row, int(chosen[q]) if q >= 0 else -1) for t, c, b, row, q in log.tolist()])
+        entered[chosen], done[chosen] = outcome.entered, outcome.done
+        counts[number], active[number] = outcome.counts, outcome.active
+        cycles, row_hits = max(cycles, end), row_hits + hits
+    return Run(part, cycles, entered, done, counts, active, row_hits, traces)
+
+
+def trace(part: Part, requests: Requests, controller: Controller | None = None, *, until: int = 0) -> list[list[Issued]]:
+    """For each channel its commands with their cycles, in order; of one cycle, the column command first."""
+    return run(part, requests, controller, until=until, traced=True).trace
+
+
+def _check(part: Part, requests: Requests) -> None:
+    place, size = requests.location, requests.write.size
+    limits = (("bank", part.banks_per_channel), ("row", part.organisation.rows), ("column", part.bursts_per_row))
+    for name, limit in limits:
+        values = getattr(place, name)
+        if values.size != size:
+            raise ValueError(f"wanted a {name} for each of the {size} requests, got {values.size}")
+        if size and not 0 <= int(values.min()) <= int(values.max()) < limit:
+            raise ValueError(f"{name}: wanted 0 to {limit - 1} ({part}), got {int(values.min())} to {int(values.max())}")
+
+
+def _channel(part: Part, controller: Controller) -> Channel:
+    """The part, its rules and the controller as numbers."""
+    from memsys.reference.engine import Channel
+
+    o, t = part.organisation, part.timing
+    per_bank = controller.refresh == "per_bank"
+    if per_bank and not part.per_bank_refresh:
+        raise ValueError(f"refresh: wanted all_bank or none, as {part} has no per-bank refresh, got per_bank")
+    interval = {"none": 0, "all_bank": t.trefi, "per_bank": t.trefi_pb or 0}[controller.refresh]
+    rows = table(part)
+    rows = rows[np.argsort(rows[:, 1], kind="stable")]
+    windowed = rows[:, 4] > 1
+    number = np.where(windowed, np.cumsum(windowed) - 1, 0)
+    return Channel(
+        nodes=_nodes(part),
+        rank_of=np.arange(part.banks_per_channel, dtype=np.int64) // part.banks_per_rank,
+        rules=np.column_stack((rows[:, 0], rows[:, 2], rows[:, 3], rows[:, 4], number)),
+        first=np.searchsorted(rows[:, 1], np.arange(len(Command) + 1)).astype(np.int64),
+        ranks=o.pseudo_channels * o.ranks,
+        ranks_per_pseudo_channel=o.ranks,
+        banks_per_rank=part.banks_per_rank,
+        split_bus=o.split_command_bus,
+        read_delay=t.cl + part.burst_cycles,
+        write_delay=t.cwl + part.burst_cycles,
+        interval=interval,
+        per_bank=per_bank,
+        closed_page=controller.page == "closed",
+        depth=controller.depth,
+        held=controller.held,
+        drain_start=controller.drain_start,
+        drain_stop=controller.drain_stop,
+        patience=controller.patience,
+    )
+
+
+def _nodes(part: Part) -> Integers:
+    """[banks, 5]: for each bank the number of its channel, pseudo channel, rank, bank group and itself, counted through."""
+    o = part.organisation
+    bank = np.arange(part.banks_per_channel)
+    sizes = {Scope.BANK: 1, Scope.BANK_GROUP: o.banks, Scope.RANK: part.banks_per_rank}
+    sizes[Scope.PSEUDO_CHANNEL] = o.ranks * part.banks_per_rank
+    sizes[Scope.CHANNEL] = part.banks_per_channel
+    levels, start = [], 0
+    for scope in (Scope.CHANNEL, Scope.PSEUDO_CHANNEL, Scope.RANK, Scope.BANK_GROUP, Scope.BANK):
+        levels.append(start + bank // sizes[scope])
+        start += part.banks_per_channel // sizes[scope]
+    return np.column_stack(levels).astype(np.int64)
