@@ -303,6 +303,15 @@ class Part(_Table):
         return self
 
     @property
+    def source_classes(self) -> tuple[SourceClass, ...]:
+        """Classes of the figures that did not come from the part's own source: scaled, assumed, those of currents and pins."""
+        found: set[SourceClass] = {table.source_class for table in self.currents}
+        found |= {self.io.source_class} if self.io else set()
+        found |= {"scaled"} if self.scaled else set()
+        found |= {"assumed"} if self.assumed else set()
+        return tuple(sorted(found))
+
+    @property
     def commands(self) -> tuple[Command, ...]:
         """The commands that the part knows: REFPB only where its three timings are given."""
         return tuple(command for command in Command if command is not Command.REFPB or self.per_bank_refresh)

@@ -209,7 +209,9 @@ def report(
 
 @verb("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="units, memories, policies, models, designs, experiments or technologies.")],
+    what: Annotated[
+        str, typer.Argument(help="units, memories, parts (of DRAM), policies, models, designs, experiments or technologies.")
+    ],
     out: Out = None,
     json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What can be named: units, memories, policies, models, designs, experiments and technologies, each with a summary."""
+"""What can be named: units, memories, DRAM parts, policies, models, designs, experiments, technologies, each with a summary."""
 
 from __future__ import annotations
 
@@ -107,9 +107,20 @@ def _technologies() -> list[Row]:
     ]
 
 
+def _parts() -> list[Row]:
+    from memsys.standard import load_part, parts
+
+    loaded = {name: load_part(name) for name in parts()}
+    return [
+        {"kind": name, "summary": _first(part.about), "class": ", ".join(part.source_classes), "proof": None}
+        for name, part in loaded.items()
+    ]
+
+
 LISTS: dict[str, Callable[[], list[Row]]] = {
     "units": lambda: _classes(units()),
     "memories": lambda: _classes(memories()),
+    "parts": _parts,
     "policies": lambda: _classes(policies()),
     "models": _models,
     "designs": lambda: _toml_files("designs"),
@@ -117,7 +128,7 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "technologies": _technologies,
 }
 SINGULAR = {"unit": "units", "memory": "memories", "policy": "policies", "model": "models", "design": "designs"}
-SINGULAR |= {"experiment": "experiments", "technology": "technologies"}
+SINGULAR |= {"experiment": "experiments", "technology": "technologies", "part": "parts"}
 
 
 def rows(what: str) -> list[Row]:

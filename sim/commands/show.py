@@ -34,11 +34,13 @@ def main(*, names: list[str], settings: list[str] | None, out: Path | None, json
 def _kind_of(name: str) -> str:
     """Which list ``name`` is in."""
     from accel.base import tech
+    from memsys.standard import parts
     from workloads import model
 
     known: dict[str, Sequence[str]] = {
         "units": list(units()),
         "memories": list(memories()),
+        "parts": parts(),
         "policies": list(policies()),
         "designs": shipped("designs"),
         "experiments": shipped("experiments"),
@@ -135,6 +137,13 @@ def _model(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
     return _file(resolved(model) | derived)
 
 
+def _part(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
+    from memsys.standard import load_part, parts
+
+    named(name, dict.fromkeys(parts(), True), "DRAM part")
+    return _file(resolved(load_part(name)))
+
+
 def _technology(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
     from accel.base.tech import Tech, available
 
@@ -145,6 +154,7 @@ def _technology(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
 _SHOW = {
     "units": lambda name, _: _class(units(), "unit", name),
     "memories": lambda name, _: _class(memories(), "memory", name),
+    "parts": _part,
     "policies": lambda name, _: _class(policies(), "policy", name),
     "designs": _design,
     "experiments": _experiment,

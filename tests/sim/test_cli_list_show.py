@@ -122,3 +122,12 @@ def test_an_experiment_by_path_and_a_model_are_shown(rtloom) -> None:
 )
 def test_what_cannot_be_shown_is_said(rtloom, words: list[str], message: str) -> None:
     assert message in rtloom("show", *words, code=2).stderr
+
+
+def test_a_dram_part_shows_which_entries_are_scaled_or_assumed(rtloom) -> None:
+    shown = tomllib.loads(rtloom("show", "hbm2/dramsim3_8gb_2000").stdout)
+    assert shown["scaled"]["trtp"] == "tRTP_L"
+    assert set(shown["assumed"]) == {"turnaround"}
+    assert shown["timing"]["tfaw"] == 30
+    (row,) = [row for row in rtloom("list", "parts", "--json").json() if row["kind"] == "hbm2/dramsim3_8gb_2000"]
+    assert row["class"] == "assumed, published, scaled"
