@@ -20,7 +20,7 @@ from accel.base.rtl import elaborate
 from accel.base.scaling import array_sizes, extents, extrapolate, shrunk
 from accel.base.spec import discover
 from accel.base.stimuli import draw_workloads, templates
-from accel.base.synthesis import LibertyFiles, synthesize
+from accel.base.synthesis import synthesize
 from accel.base.unit import RtlUnit
 from accel.table_precompute import TablePrecomputeUnit
 from workloads.formats import FORMATS
@@ -74,11 +74,6 @@ class Grid(wiring.Component):
 
 def _text(grid):
     return rtlil.convert(grid, name="top", emit_src=False)
-
-
-@pytest.fixture(scope="module")
-def asap7(shared) -> LibertyFiles:
-    return LibertyFiles.read(sorted((shared / "pdk/asap7").glob("*.lib.gz")))
 
 
 @pytest.fixture(scope="module")

@@ -55,11 +55,6 @@ class Mac(wiring.Component):
 
 
 @pytest.fixture(scope="module")
-def asap7(shared) -> LibertyFiles:
-    return LibertyFiles.read(sorted((shared / "pdk/asap7").glob("*.lib.gz")))
-
-
-@pytest.fixture(scope="module")
 def mac(asap7):
     return synthesize(rtlil.convert(Mac(), name="top", emit_src=False), asap7, period_ps=709)
 

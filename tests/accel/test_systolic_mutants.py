@@ -5,7 +5,7 @@ import re
 
 import pytest
 from amaranth.hdl import Signal
-from test_mutants import _Wrapper, gated
+from wrapped import Wrapper, gated
 
 from accel.base.conformance import conform
 from accel.systolic_array import SystolicArray, output_stationary, weight_stationary
@@ -27,7 +27,7 @@ class PartialIgnored(SystolicArray):
     """Its partial sums read as zero."""
 
     def component(self):
-        return _Wrapper(self, super().component())
+        return Wrapper(self, super().component())
 
     def mutate(self, m, inner, outer):
         m.d.comb += inner.partial.payload.eq(0)
