@@ -19,6 +19,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accel.base.tech import SourceClass
 from memsys.part import Command, Part
 
@@ -50,6 +53,14 @@ class Activity:
     commands: Mapping[Command, int]
     cycles: Mapping[str, int] = field(default_factory=dict)
     """By state: ``active``, ``precharged``, ``active_power_down``, ``precharged_power_down``, ``self_refresh``."""
+
+    @classmethod
+    def of(cls, counts: NDArray[np.int64], active: NDArray[np.int64], cycles: int) -> Activity:
+        """From what a run of `memsys.reference` counts: [channels, ranks, commands], [channels, ranks] and cycles."""
+        commands = counts.sum(axis=(0, 1))
+        opened = int(active.sum())
+        closed = cycles * active.size - opened
+        return cls({command: int(commands[command]) for command in Command}, {"active": opened, "precharged": closed})
 
     def count(self, event: str) -> int:
         """How often ``event`` has happened; a state's event is one cycle of one rank."""

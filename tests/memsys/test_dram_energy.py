@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memsys.address_map import address_map
 from memsys.dram_energy import COMMANDS, IO, STATES, Activity, energy, figures
 from memsys.part import Command
+from memsys.reference.controller import Requests, run
 from memsys.standard import load_part, parts
 
 HBM2 = load_part("hbm2/dramsim3_8gb_2000")
@@ -72,6 +74,25 @@ def test_sequential_ddr4_takes_what_dramsim3_prints_times_the_clock():
 def test_random_ddr4_takes_what_dramsim3_prints_times_the_clock():
     account = energy(DDR4, streamed(DDR4, 20.4, 200_000, 1))
     assert account.pj_per_bit(account.array) == pytest.approx(20.8, rel=0.12)  # its hit rate is not known; none is taken
+
+
+@pytest.mark.parametrize(
+    ("part", "mapping", "channels", "requests", "random", "published"),
+    [
+        (HBM2, "rorabgbachco", 8, 400_000, False, 1.96),
+        (DDR4, "rochrababgco", 1, 200_000, False, 13.6),  # 21.6 printed
+        (DDR4, "rochrababgco", 1, 200_000, True, 20.8),  # 33.1 printed
+    ],
+)
+def test_runs_of_the_reference_take_what_dramsim3_prints_times_the_clock(part, mapping, channels, requests, random, published):
+    """memories.md, section 8: reads of 64 B over 1 GiB."""
+    bursts = np.random.default_rng(1).integers(0, 1 << 24, requests) if random else np.arange(requests)
+    done = run(part, Requests.at(bursts * 64, part, address_map(mapping, part), channels))
+    account = energy(part, Activity.of(done.counts, done.active, done.cycles))
+    assert account.pj_per_bit(account.array) == pytest.approx(published, rel=0.05)
+    assert sum(row.count for row in account.rows if row.event == "read") == requests
+    ranks = channels * part.organisation.pseudo_channels * part.organisation.ranks
+    assert sum(row.count for row in account.rows if row.event in STATES) == done.cycles * ranks
 
 
 def test_refresh_and_the_pins_are_seen_apart():
