@@ -17,16 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accel.base.tech import SourceClass
+from memsys._tables import Currents
 from memsys.part import Command, Part
-
-if TYPE_CHECKING:
-    from memsys.part import _Currents
 
 COMMANDS = {
     "activate": (Command.ACT,),
@@ -174,7 +171,7 @@ def energy(part: Part, activity: Activity) -> Energy:
     return Energy(part, tuple(rows))
 
 
-def _figure(part: Part, milliamp_cycles: Callable[[_Currents], float]) -> Figure:
+def _figure(part: Part, milliamp_cycles: Callable[[Currents], float]) -> Figure:
     """J = V x mA x cycles x ps x 1e-15, over all supplies and the devices of a rank."""
     joules = sum(supply.vdd * milliamp_cycles(supply) for supply in part.currents) * float(part.timing.tck) * 1e-15
     least = max((supply.source_class for supply in part.currents), key=BY_TRUST.index)
