@@ -6,14 +6,13 @@ Files in ``accel/calibration/*.toml``; every figure is an integer (picoseconds, 
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from accel.base.spec import Spec, lookup
+from accel.base.committed import committed, read_committed
+from accel.base.spec import Spec
 
 Permille = Annotated[int, Field(gt=0, le=1000)]
 Count = Annotated[int, Field(ge=0)]
@@ -115,11 +114,9 @@ class Calibration(Spec):
 
 def available() -> list[str]:
     """Names of the committed calibrations."""
-    folder = files("accel") / "calibration"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return committed("accel", "calibration")
 
 
 @cache
 def _load(name: str) -> Calibration:
-    lookup(name, dict.fromkeys(available(), True), "calibration")
-    return Calibration.from_data(tomllib.loads((files("accel") / "calibration" / f"{name}.toml").read_text()))
+    return Calibration.from_data(read_committed("accel", "calibration", name, "calibration"))

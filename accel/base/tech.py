@@ -16,15 +16,14 @@ Files in ``accel/tech/*.toml``::
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from accel.base.committed import committed, read_committed
 from accel.base.quantity import Hertz, Joules, SquareMicrons, Watts
-from accel.base.spec import Spec, lookup
+from accel.base.spec import Spec
 
 SourceClass = Literal["synthesized", "published", "datasheet", "scaled", "assumed"]
 
@@ -77,12 +76,9 @@ class Tech(Spec):
 
 def available() -> list[str]:
     """Names of the committed technologies."""
-    folder = files("accel") / "tech"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return committed("accel", "tech")
 
 
 @cache
 def _load(name: str) -> Tech:
-    lookup(name, dict.fromkeys(available(), True), "technology")
-    data = tomllib.loads((files("accel") / "tech" / f"{name}.toml").read_text())
-    return Tech.from_data(data)
+    return Tech.from_data(read_committed("accel", "tech", name, "technology"))
