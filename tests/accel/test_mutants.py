@@ -32,10 +32,15 @@ class EventAfterTheEnd(Wrapped):
     """One event too many, long after the run."""
 
     def mutate(self, m, inner, outer):
-        idle = Signal(6)
-        m.d.sync += idle.eq(Mux(outer.config.valid | outer.tables.valid | idle.all(), 0, idle + 1))
-        with m.If(idle == 20):
+        with m.If(_long_after(m, outer)):
             m.d.comb += outer.events.table_write.eq(1)
+
+
+def _long_after(m, outer):
+    """High in one cycle, when nothing has been offered for some time."""
+    idle = Signal(6)
+    m.d.sync += idle.eq(Mux(outer.config.valid | outer.tables.valid | idle.all(), 0, idle + 1))
+    return idle == 20
 
 
 class WordDropped(Wrapped):
@@ -88,9 +93,7 @@ class WordAfterTheEnd(Wrapped):
     """One word appears when everything is over."""
 
     def mutate(self, m, inner, outer):
-        idle = Signal(6)
-        m.d.sync += idle.eq(Mux(outer.config.valid | outer.tables.valid | idle.all(), 0, idle + 1))
-        with m.If(idle == 20):
+        with m.If(_long_after(m, outer)):
             m.d.comb += outer.tables.valid.eq(1)
 
 
