@@ -76,7 +76,7 @@ def characterize(
     progress("reading Liberty files")
     files = LibertyFiles.read(liberty)
     with ThreadPoolExecutor(2) as beside:  # foreign tools, while the RTL is simulated here
-        bench = _Bench(files, seed, period_ps, progress, beside)
+        bench = Bench(files, seed, period_ps, progress, beside)
         mapped = bench.synthesize(unit)
         progress(f"area {mapped.area_um2:.1f} um2 in {mapped.cells} cells")
         if power.opensta_version() is None:
@@ -102,8 +102,8 @@ def characterize(
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """One library, clock and seed."""
+class Bench:
+    """One library, clock and seed; ``beside`` runs foreign tools while the RTL is simulated."""
 
     files: LibertyFiles
     seed: int

@@ -5,14 +5,15 @@ cells (the clock). Over the workloads w of several arrays with the extents r and
 
     E_w = sum_j events_wj (a_j + b_j r + c_j c + d_j r c),   all coefficients >= 0, relative errors least in square
 
-and workloads that were not fitted are predicted, of two extents those of the largest array: that is the error to expect beyond.
+(or whatever terms the caller gives to an event), and workloads that were not fitted are predicted, of two extents those of the
+largest array: that is the error to expect beyond.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -58,9 +59,18 @@ def array_sizes(unit: RtlUnit) -> list[RtlUnit]:
 
 Rows = tuple[RtlUnit, Sequence[Mapping[str, int]], Sequence[float]]
 """An array, and the event counts and joules of each of its workloads."""
+Growth = Callable[[RtlUnit, str], Sequence[float]]
+"""The terms that the joules of an event are a sum of, each with a coefficient of its own: what follows from a unit's extents."""
 
 
-def extrapolate(unit: RtlUnit, fitted: Sequence[Rows], predicted: Rows) -> Fit:
+def products(unit: RtlUnit, event: str) -> list[float]:
+    """1, and the products of every choice of extents, whatever the event."""
+    values = extents(unit).values()
+    choices = itertools.chain.from_iterable(itertools.combinations(values, n) for n in range(len(values) + 1))
+    return [float(math.prod(choice)) for choice in choices]
+
+
+def extrapolate(unit: RtlUnit, fitted: Sequence[Rows], predicted: Rows, growth: Growth = products) -> Fit:
     """Joules per event of ``unit`` from the arrays ``fitted``; ``held_out`` is the error on the workloads ``predicted``.
 
     Raises ValueError where that exceeds `WORST_PREDICTION`.
@@ -68,32 +78,26 @@ def extrapolate(unit: RtlUnit, fitted: Sequence[Rows], predicted: Rows) -> Fit:
     names = list(dict.fromkeys(name for _, counts, _ in fitted for row in counts for name in row))
     carrier = carriers({name: [row.get(name, 0) for _, counts, _ in fitted for row in counts] for name in names})
     kept = [name for name in names if name not in carrier]
-    matrix = np.concatenate([_columns(array, kept) for array in fitted])
+    matrix = np.concatenate([_columns(array, kept, growth) for array in fitted])
     scale = np.linalg.norm(matrix, axis=0)
     used = scale > 0
     solution = np.zeros(len(scale))
     solution[used] = non_negative_least_squares(matrix[:, used] / scale[used], np.ones(len(matrix))) / scale[used]
-    residual, held_out = (float(np.sqrt(np.mean((m @ solution - 1) ** 2))) for m in (matrix, _columns(predicted, kept)))
+    residual, held_out = (float(np.sqrt(np.mean((m @ solution - 1) ** 2))) for m in (matrix, _columns(predicted, kept, growth)))
     if held_out > WORST_PREDICTION:
         raise ValueError(
             f"the joules of {unit.kind()} cannot be told from smaller arrays: of workloads of one with {extents(predicted[0])} "
             f"they are predicted to {held_out:.0%}, wanted {WORST_PREDICTION:.0%}"
         )
-    joules = (solution.reshape(len(kept), -1) @ _products(unit)).tolist()
-    found = dict(zip(kept, joules, strict=True)) | dict.fromkeys(carrier, 0.0)
+    coefficients = iter(solution.tolist())
+    joules = {name: sum(term * next(coefficients) for term in growth(unit, name)) for name in kept}
+    found = joules | dict.fromkeys(carrier, 0.0)
     condition = float(np.linalg.cond(matrix[:, used] / scale[used]))
     return Fit({name: found[name] for name in names}, carrier, condition, residual, held_out, len(matrix))
 
 
-def _products(unit: RtlUnit) -> np.ndarray:
-    """1, and the products of every choice of extents."""
-    values = extents(unit).values()
-    choices = itertools.chain.from_iterable(itertools.combinations(values, n) for n in range(len(values) + 1))
-    return np.array([math.prod(c) for c in choices], dtype=float)
-
-
-def _columns(array: Rows, names: Sequence[str]) -> np.ndarray:
-    """One row per workload and one column per event and product of extents, as parts of the workload's joules."""
+def _columns(array: Rows, names: Sequence[str], growth: Growth) -> np.ndarray:
+    """One row per workload and one column per event and term of its growth, as parts of the workload's joules."""
     unit, counts, joules = array
     table = np.array([[row.get(name, 0) for name in names] for row in counts], dtype=float) / np.asarray(joules)[:, None]
-    return (table[:, :, None] * _products(unit)).reshape(len(counts), -1)
+    return np.concatenate([np.outer(table[:, n], growth(unit, name)) for n, name in enumerate(names)], axis=1)

@@ -2,10 +2,12 @@
 
 import pytest
 
+from sim.energy import CYCLE, Events, ledger, total
 from sim.files import shipped
 from sim.peaks import peak_ops
 from sim.system import load_device
 from workloads.formats import FORMATS, parse_format
+from workloads.ops import Linear, Pointwise
 
 FP16, INT8, W2 = FORMATS["fp16"], FORMATS["int8"], FORMATS["uint2"]
 TFLOPS = {  # FP16, dense; LLM-Viewer hardware table and GenZ presets, L40S uncited
@@ -22,7 +24,9 @@ TFLOPS = {  # FP16, dense; LLM-Viewer hardware table and GenZ presets, L40S unci
     "lut_paper_a100_int8": 312,
     "lut_paper_a100_lut_4x": 312,
     "lut_paper_a100_lut_8x": 312,
+    "npu_neupims": 262,  # derived: 8 arrays of 128 x 128 at 1 GHz; NeuPIMs, ASPLOS'24, its simulator
 }
+FP16_UNIT = {"npu_neupims": "array"}
 TOPS = {  # W2A8 on LUT tensor cores; LUT Tensor Core, ISCA'25, table 1
     "a100_lut_4x": 1248,
     "a100_lut_8x": 2496,
@@ -32,9 +36,9 @@ TOPS = {  # W2A8 on LUT tensor cores; LUT Tensor Core, ISCA'25, table 1
 
 
 @pytest.mark.parametrize("name", shipped("designs"))
-def test_the_tensor_cores_reach_the_published_peak(name):
-    device = load_device(name)
-    assert peak_ops(device.units["tensor"], FP16, FP16) / 1e12 == pytest.approx(TFLOPS[name], rel=0.01)
+def test_fp16_reaches_the_published_peak(name):
+    slot = load_device(name).units[FP16_UNIT.get(name, "tensor")]
+    assert peak_ops(slot, FP16, FP16) / 1e12 == pytest.approx(TFLOPS[name], rel=0.01)
 
 
 @pytest.mark.parametrize("name", TOPS)
@@ -52,3 +56,41 @@ def test_a_wider_format_takes_more_planes():
 def test_int8_doubles_the_peak_of_an_a100():
     tensor = load_device("a100_80gb").units["tensor"]
     assert peak_ops(tensor, INT8, INT8) == 2 * peak_ops(tensor, FP16, FP16)
+
+
+NPU = load_device("npu_neupims")
+HEAD, CONTEXT = 128, 384  # elements of a head, and tokens that a softmax goes over
+
+
+def drawn(unit, op):
+    """Joules of ``op`` among many alike on a unit of the NPU, its operands' delivery included."""
+    cost = NPU.units[unit].unit.tile_cost(op)
+    events = Events({(unit, CYCLE): cost.interval}) + Events({(unit, event): n for event, n in cost.events.items()})
+    return total(row for row in ledger(NPU, events, elapsed_ps=0) if row.component == unit)
+
+
+def stated(component, part="", **parameters):
+    (entry,) = (e for e in NPU.tech if (e.component, e.part, e.parameters) == (component, part, parameters))
+    return entry.energy
+
+
+@pytest.mark.parametrize(("unit", "rows"), [("decode_attention", 1), ("prefill_attention", 512)])
+def test_attention_on_the_npu_draws_what_its_arrays_would(unit, rows):
+    keys = Linear(m=rows, n=HEAD, k=HEAD, output=FORMATS["fp32"])
+    softmax = drawn("vector", Pointwise(function="softmax", rows=1, row=CONTEXT))
+    macs = {"fp16_macs": NPU.units[unit].unit.fp16_macs}
+    assert stated("gpu_tensor_core", **macs) == pytest.approx(drawn("array", keys) / keys.macs, rel=0.01)
+    assert stated("gpu_tensor_core", "softmax", **macs) == pytest.approx(softmax / CONTEXT / (2 * HEAD), rel=0.01)
+
+
+def test_decode_attention_on_the_npu_keeps_to_the_pace_of_its_arrays():
+    array = NPU.units["array"].unit
+    tile = Linear(m=1, n=array.columns, k=array.rows)
+    assert NPU.units["decode_attention"].unit.fp16_macs == tile.macs // array.tile_cost(tile).interval
+    assert NPU.units["prefill_attention"].unit.fp16_macs == array.rows * array.columns
+
+
+def test_other_lanes_of_the_npu_draw_what_a_proved_lane_does():
+    lanes = NPU.units["vector"].unit.lanes
+    one = {e.event: e.energy for e in NPU.entries() if e.matches("vector_unit", {"lanes": lanes}) and not e.part}
+    assert stated("gpu_vector_unit") == pytest.approx(one["multiply_add"] + one[CYCLE] / lanes, rel=0.01)
