@@ -2,11 +2,14 @@
 
 import pytest
 
-from sim.energy import CYCLE, Events, ledger, total
+from sim.energy import CYCLE, Events, Work, ledger, stage_work, total
+from sim.experiment import load_model
 from sim.files import shipped
 from sim.peaks import peak_ops
+from sim.pricing import StepPricer
 from sim.system import load_device
 from workloads.formats import FORMATS, parse_format
+from workloads.model import Precision
 from workloads.ops import Linear, Pointwise
 
 FP16, INT8, W2 = FORMATS["fp16"], FORMATS["int8"], FORMATS["uint2"]
@@ -94,3 +97,16 @@ def test_other_lanes_of_the_npu_draw_what_a_proved_lane_does():
     lanes = NPU.units["vector"].unit.lanes
     one = {e.event: e.energy for e in NPU.entries() if e.matches("vector_unit", {"lanes": lanes}) and not e.part}
     assert stated("gpu_vector_unit") == pytest.approx(one["multiply_add"] + one[CYCLE] / lanes, rel=0.01)
+
+
+@pytest.mark.parametrize("step", [{"prefill": [(512, 0)]}, {"decodes": 64, "context": 64 * CONTEXT}], ids=["prefill", "decode"])
+def test_the_npu_serves_gpt3_and_every_joule_has_a_source(step):
+    work, units = Work(), set()
+    for priced in StepPricer(NPU, load_model("gpt3-7b"), Precision()).step(**step):
+        work.add(stage_work(priced.stage, NPU), priced.times)
+        units.add((priced.stage.op.kind, priced.stage.unit))
+    attention = f"{next(iter(step)).removesuffix('s')}_attention"
+    assert units == {("linear", "array"), ("pointwise", "vector"), ("pointwise", "output"), ("attention", attention)}
+    rows = ledger(NPU, work.events, elapsed_ps=1)
+    assert {row.component for row in rows} == {*NPU.units, "hbm"} - {"prefill_attention", "decode_attention"} | {attention}
+    assert all(row.source and row.source_class in ("scaled", "published", "assumed") for row in rows)
