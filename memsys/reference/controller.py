@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from accel.base.spec import Spec
 from memsys.address_map import AddressMap, Location
 from memsys.constraints import Scope, table
+from memsys.dram_energy import Activity
 from memsys.part import Command, Part
 
 if TYPE_CHECKING:
@@ -116,6 +117,13 @@ class Run:
         return self.done.size * self.part.burst_bytes / float(self.cycles * self.part.timing.tck / 1000)
 
     @property
+    def activity(self) -> Activity:
+        """What `memsys.dram_energy` prices: commands, and cycles with a bank open and with none, over all ranks."""
+        active, ranks = int(self.active.sum()), self.active.size
+        commands = dict(zip(Command, self.counts.sum(axis=(0, 1)).tolist(), strict=True))
+        return Activity(commands, {"active": active, "precharged": ranks * self.cycles - active})
+
+    @property
     def hit_rate(self) -> float:
         """Share of the requests that found their row open."""
         return self.row_hits / self.done.size
@@ -197,15 +205,12 @@ def _channel(part: Part, controller: Controller) -> Channel:
     if per_bank and not part.per_bank_refresh:
         raise ValueError(f"refresh: wanted all_bank or none, as {part} has no per-bank refresh, got per_bank")
     interval = {"none": 0, "all_bank": t.trefi, "per_bank": t.trefi_pb or 0}[controller.refresh]
-    rows = table(part)
-    rows = rows[np.argsort(rows[:, 1], kind="stable")]
-    windowed = rows[:, 4] > 1
-    number = np.where(windowed, np.cumsum(windowed) - 1, 0)
+    rules, first = rules_by_command(table(part))
     return Channel(
-        nodes=_nodes(part),
+        nodes=nodes(part),
         rank_of=np.arange(part.banks_per_channel, dtype=np.int64) // part.banks_per_rank,
-        rules=np.column_stack((rows[:, 0], rows[:, 2], rows[:, 3], rows[:, 4], number)),
-        first=np.searchsorted(rows[:, 1], np.arange(len(Command) + 1)).astype(np.int64),
+        rules=rules,
+        first=first,
         ranks=o.pseudo_channels * o.ranks,
         ranks_per_pseudo_channel=o.ranks,
         banks_per_rank=part.banks_per_rank,
@@ -223,7 +228,16 @@ def _channel(part: Part, controller: Controller) -> Channel:
     )
 
 
-def _nodes(part: Part) -> Integers:
+def rules_by_command(rows: Integers) -> tuple[Integers, Integers]:
+    """`memsys.constraints.table` in the order of the command issued, as `Channel.rules` and `Channel.first` want it."""
+    rows = rows[np.argsort(rows[:, 1], kind="stable")]
+    windowed = rows[:, 4] > 1
+    number = np.where(windowed, np.cumsum(windowed) - 1, 0)
+    rules = np.column_stack((rows[:, 0], rows[:, 2], rows[:, 3], rows[:, 4], number))
+    return rules, np.searchsorted(rows[:, 1], np.arange(len(Command) + 1)).astype(np.int64)
+
+
+def nodes(part: Part) -> Integers:
     """[banks, 5]: for each bank the number of its channel, pseudo channel, rank, bank group and itself, counted through."""
     o = part.organisation
     bank = np.arange(part.banks_per_channel)
