@@ -1,7 +1,7 @@
 """The jobs that `rtloom bench` measures, each played in a process of its own: ``python -m sim.bench.jobs JOB [TRACE]``.
 
 A job is a function that imports what it needs, and returns the work to be timed. It prints its CPU-seconds (children included)
-and its peak memory as JSON.
+and its peak memory as JSON; and where the work returns how many things it has done, that many per CPU-second.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memsys.reference.streams import Pattern
 
 Work = Callable[[], object]
 CONVERSATION = "azure_conversation"
@@ -76,6 +80,24 @@ def cost() -> Work:
     return work
 
 
+def dram(pattern: Pattern) -> Work:
+    """Read single bursts of the 8 channels of an HBM2 stack; compiled before, or read from the cache of an earlier run."""
+    from memsys.address_map import address_map
+    from memsys.reference.controller import Requests, run
+    from memsys.reference.streams import addresses
+    from memsys.standard import load_part
+
+    part, count = load_part("hbm2/dramsim3_8gb_2000"), 1_000_000
+    requests = Requests.at(addresses(pattern, count, part.burst_bytes, 1 << 30), part, address_map("rorabgbachco", part))
+    run(part, Requests.at(addresses(pattern, 8, part.burst_bytes, 1 << 30), part, address_map("rorabgbachco", part)))
+
+    def work() -> object:
+        run(part, requests)
+        return count
+
+    return work
+
+
 def conformance() -> Work:
     """Export the default LUT core from an empty cache, build it for Icarus, and prove its examples: hundreds of invocations."""
     import os
@@ -105,6 +127,8 @@ JOBS: dict[str, Callable[..., Work]] = {
     "azure_4rep": azure,
     "cost_1m_shapes": cost,
     "conformance": conformance,
+    "dram_seq": lambda: dram("sequential"),
+    "dram_rand": lambda: dram("random"),
 }
 
 
@@ -132,8 +156,11 @@ def main(name: str, *arguments: str) -> None:
     """Play one job and print what it took."""
     work = JOBS[name](*arguments)
     before = cpu_seconds()
-    work()
-    print(json.dumps({"cpu_s": cpu_seconds() - before, "peak_mb": peak_mb()}))
+    done = work()
+    measured = {"cpu_s": cpu_seconds() - before, "peak_mb": peak_mb()}
+    if isinstance(done, int):
+        measured["per_cpu_s"] = done / measured["cpu_s"]
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Row:
 
 SERVE_5K = "5,000 requests, Azure conversation lengths, Poisson 4/s, Llama-2-7B on one A100, chunked prefill 512"
 AZURE = "the whole Azure conversation trace (one hour) on 4 replicas"
+DRAM = "reads per CPU-second on the DRAM reference, 1,000,000 of 64 B, HBM2 of 8 channels; without compiling"
 SERVE_1M = "1,000,000 requests generated as those of serve_5k"
 
 ROWS = (
@@ -32,5 +33,17 @@ ROWS = (
     Row("cost_1m_shapes_s", "cost_1m_shapes", "cpu_s", "s", 1, "cost of 1,000,000 shapes on the LUT tensor core"),
     Row("help_cpu_s", "help", "cpu_s", "s", 0.5, "rtloom --help, imports included"),
     Row("conformance_cpu_s", "conformance", "cpu_s", "s", 5, "one parameter set of the LUT core on Icarus, many cases"),
+    Row("dram_seq_req_per_cpu_s", "dram_seq", "per_cpu_s", "1/s", 1_000_000, f"sequential {DRAM}", better="higher"),
+    Row("dram_rand_req_per_cpu_s", "dram_rand", "per_cpu_s", "1/s", 200_000, f"random {DRAM}", better="higher"),
 )
-REPEATS = {"serve_5k": 5, "serve_10k": 3, "azure_4rep": 3, "serve_1m": 1, "cost_1m_shapes": 5, "help": 7, "conformance": 3}
+REPEATS = {
+    "serve_5k": 5,
+    "serve_10k": 3,
+    "azure_4rep": 3,
+    "serve_1m": 1,
+    "cost_1m_shapes": 5,
+    "help": 7,
+    "conformance": 3,
+    "dram_seq": 3,
+    "dram_rand": 3,
+}

@@ -19,6 +19,8 @@ GOALS = {
     "cost_1m_shapes_s": 1,
     "help_cpu_s": 0.5,
     "conformance_cpu_s": 5,
+    "dram_seq_req_per_cpu_s": 1_000_000,
+    "dram_rand_req_per_cpu_s": 200_000,
 }
 
 
@@ -34,7 +36,7 @@ def test_every_row_is_reported_with_the_machine(rtloom, monkeypatch) -> None:
 
     def play(job: str, *arguments: str) -> dict[str, float]:
         played.append(job)
-        return {"cpu_s": {"serve_10k": 0.5, "serve_1m": 60.0}.get(job, 0.25), "peak_mb": 80.0}
+        return {"cpu_s": {"serve_10k": 0.5, "serve_1m": 60.0}.get(job, 0.25), "peak_mb": 80.0, "per_cpu_s": 1e6}
 
     monkeypatch.setattr(measure, "_play", play)
     monkeypatch.setattr(measure, "_help", lambda: {"cpu_s": 0.1})
@@ -42,7 +44,7 @@ def test_every_row_is_reported_with_the_machine(rtloom, monkeypatch) -> None:
     assert {row["name"]: row["goal"] for row in done["results"]} == GOALS
     for row in done["results"]:
         assert set(row) == {"name", "value", "unit", "goal", "better"}
-        assert row["better"] == "lower"
+        assert row["better"] == ("higher" if "_per_cpu_s" in row["name"] else "lower")
     values = {row["name"]: row["value"] for row in done["results"]}
     assert values["growth_10k_to_1m"] == 1.2
     assert values["serve_5k_peak_mb"] == 80
