@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from accel.base.errors import ToolError
 from accel.base.hierarchy import deduplicate
-from accel.base.unit import RtlUnit
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -25,6 +24,18 @@ if TYPE_CHECKING:
 # Plain export leaves Icarus with X at time 0, where an `always @*` waits for a change that never comes.
 RECIPE = "read_rtlil design.il; proc; pmuxtree; opt_clean; write_verilog -noattr design.v"
 YOSYS_TIMEOUT_S = 600
+
+
+class Hardware(Protocol):
+    """What has a component: an `RtlUnit`, or a piece of hardware that is no unit. Equal ones have equal components."""
+
+    def __hash__(self) -> int: ...
+
+    def kind(self) -> str:
+        """Its name in messages."""
+
+    def component(self) -> wiring.Component:
+        """The hardware, built anew."""
 
 
 def cache_folder(kind: str) -> Path:
@@ -36,7 +47,7 @@ def cache_folder(kind: str) -> Path:
 
 
 @lru_cache(maxsize=64)
-def elaborate(unit: RtlUnit) -> tuple[wiring.Component, str]:
+def elaborate(unit: Hardware) -> tuple[wiring.Component, str]:
     """The component of ``unit`` and its RTLIL, without source locations, so that moving code does not change it."""
     from amaranth.back import rtlil
 
@@ -61,7 +72,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def rtlil_hash(unit: RtlUnit) -> str:
+def rtlil_hash(unit: Hardware) -> str:
     """SHA-256 of the RTLIL: the name of this exact hardware."""
     return digest(elaborate(unit)[1])
 
@@ -70,7 +81,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def verilog(unit: RtlUnit) -> str:
+def verilog(unit: Hardware) -> str:
     """The component of ``unit`` as Verilog-2001, module ``top``, each kind of module once: equal lanes are compiled once.
 
     Raises ToolError where Yosys fails.

@@ -1,8 +1,8 @@
 """Simulation: a unit's Verilog and its bench in Icarus or Verilator, one build folder per hash, many cases per run.
 
 `interface` reads the component's signature; `harness` writes the Verilog around it that the cocotb module `accel.base._bench`
-drives; `run` builds and simulates. Icarus builds in milliseconds; Verilator takes half a minute to build and then runs several
-times faster, so ``auto`` takes it for long runs only.
+drives; `run` builds and simulates. `play` does so with any design, bench and driver. Icarus builds in milliseconds; Verilator
+takes half a minute to build and then runs several times faster, so ``auto`` takes it for long runs only.
 """
 
 from __future__ import annotations
@@ -147,15 +147,25 @@ def run(unit: RtlUnit, cases: list, *, simulator: str, timeout_s: int, waves: Pa
     With ``waves`` every signal is recorded into that file. Raises ToolError where a tool fails or passes the time limit.
     """
     face = interface(unit)
-    binary = _build(verilog(unit), harness(face), simulator, bool(waves))
+    job = {"interface": face.as_json(), "cases": cases}
+    return play(verilog(unit), harness(face), "accel.base._bench", job, simulator=simulator, timeout_s=timeout_s, waves=waves)
+
+
+def play(design: str, bench: str, driver: str, job: Any, *, simulator: str, timeout_s: int, waves: Path | None = None) -> Any:
+    """Simulate the Verilog ``design`` in its ``bench`` (module ``bench``), driven by the cocotb tests of the module ``driver``.
+
+    Those read ``job`` from the JSON file that RTLOOM_JOB names, and write what this returns to the one of RTLOOM_RESULTS. Built
+    once per design and bench. Waves and errors are those of `run`.
+    """
+    binary = _build(design, bench, simulator, bool(waves))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        job, results = folder / "job.json", folder / "results.json"
-        job.write_text(json.dumps({"interface": face.as_json(), "cases": cases}))
-        _simulate(binary, simulator, folder, {"RTLOOM_JOB": str(job), "RTLOOM_RESULTS": str(results)}, timeout_s, bool(waves))
+        files = {"RTLOOM_JOB": folder / "job.json", "RTLOOM_RESULTS": folder / "results.json"}
+        files["RTLOOM_JOB"].write_text(json.dumps(job))
+        _simulate(binary, simulator, folder, {key: str(path) for key, path in files.items()}, driver, timeout_s, bool(waves))
         if waves:
             shutil.move(folder / WAVES[simulator], waves)
-        return json.loads(results.read_text())
+        return json.loads(files["RTLOOM_RESULTS"].read_text())
 
 
 def tool_versions(simulator: str) -> dict[str, str]:
@@ -208,7 +218,7 @@ def _build_verilator(folder: Path, waves: bool) -> None:
     _call([sys.executable, "-c", script], folder, environment, BUILD_TIMEOUT_S, "build")
 
 
-def _simulate(binary: Path, simulator: str, folder: Path, job: dict[str, str], timeout_s: int, waves: bool) -> None:
+def _simulate(binary: Path, simulator: str, folder: Path, job: dict[str, str], driver: str, timeout_s: int, waves: bool) -> None:
     import cocotb_tools.config as cocotb
     import find_libpython
 
@@ -219,7 +229,7 @@ def _simulate(binary: Path, simulator: str, folder: Path, job: dict[str, str], t
         "PYTHONPATH": os.pathsep.join(sys.path),
         "PYGPI_PYTHON_BIN": sys.executable,
         "GPI_USERS": f"{find_libpython.find_libpython()};{cocotb.pygpi_entry_point()}",
-        "COCOTB_TEST_MODULES": "accel.base._bench",
+        "COCOTB_TEST_MODULES": driver,
         "COCOTB_TOPLEVEL": "bench",
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
