@@ -61,7 +61,7 @@ def _corner(fmt: Format, shape: tuple[int, ...], name: str) -> np.ndarray:
         return np.where(np.indices(shape).sum(axis=0) % 2, highest, lowest)
     if name == "one_hot":
         hot = np.zeros(shape, np.int64)
-        hot.flat[hot.size // 2] = lowest or highest
+        hot.flat[hot.size // 2 : hot.size // 2 + 1] = lowest or highest  # an array may be empty
         return hot
     return np.full(shape, {"lowest": lowest, "highest": highest, "zero": 0}[name], np.int64)
 

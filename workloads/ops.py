@@ -261,6 +261,55 @@ class Pointwise(Op):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class BankGemv(Op):
+    """O[r, s] = sum_j x[s, j] W[r, s, j] over ``rows`` rows of one memory bank, while other rows of it are read and written.
+
+    Each of the rows holds ``slots`` vectors of ``length`` elements: the keys of a token's heads, say, or with one slot the values
+    of many tokens. Meanwhile ``pages`` rows are opened one after the other; from each ``reads`` bursts are read and ``writes``
+    bursts written, one read and one write in turn until either runs out. A row has ``columns`` bursts of ``burst`` elements.
+    Results: O, what was read [pages, reads, burst], and the pages as they are at last [pages, row].
+    """
+
+    kind = "bank_gemv"
+    dimensions = ("rows", "slots", "length", "pages", "reads", "writes")
+    rows: Extent
+    slots: Extent
+    length: Extent
+    pages: Extent = 0
+    reads: Extent = 0
+    writes: Extent = 0
+    burst: int = 16
+    columns: int = 32
+    activations: Format = FP16
+    """The format of everything: of x, of the rows and of the pages."""
+
+    @property
+    def macs(self) -> Extent:
+        return self.rows * self.slots * self.length
+
+    @property
+    def row(self) -> int:
+        """Elements of a row."""
+        return self.burst * self.columns
+
+    @property
+    def accumulator(self) -> Format:
+        """The format of O."""
+        return FP32 if self.activations.kind == "float" else INT32
+
+    def operands(self) -> tuple[Operand, ...]:
+        column = FORMATS[f"uint{(self.columns - 1).bit_length()}"]
+        return (
+            Operand("vector", self.activations, ("slots", "length")),
+            Operand("matrix", self.activations, ("rows", "slots", "length")),
+            Operand("memory", self.activations, ("pages", "row")),
+            Operand("read_columns", column, ("pages", "reads")),
+            Operand("write_columns", column, ("pages", "writes")),
+            Operand("written", self.activations, ("pages", "writes", "burst")),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Collective(Op):
     """A collective exchange of ``nbytes`` per participant among ``participants`` devices ("all_reduce", "all_gather", "send")."""
 
