@@ -84,7 +84,7 @@ def test_a_part_says_where_it_is_from(name):
     assert part.about
     assert all(part.scaled.values())
     assert all(part.assumed.values())
-    assert part.name.split("_")[0] in ("dramsim3", "ramulator", "pimsimulator", "dramsys", "scaled")
+    assert part.name.split("_")[0] in ("dramsim3", "ramulator", "pimsimulator", "neupims", "dramsys", "scaled")
     assert part.name.startswith("scaled") == ("tck" in part.scaled)
     for table in (*part.currents, *filter(None, (part.io,))):
         assert table.source
