@@ -147,9 +147,9 @@ OPEN, CLOSED = Controller(depth=8), Controller(depth=8, page="closed", refresh="
 PER_BANK = often_refreshed(small(HBM2))
 MUTANTS = [(small(LEGACY), OPEN, "tfaw"), (small(TWO_RANKS), OPEN, "trtrs"), (PER_BANK, CLOSED, "trfc_pb")]
 LATER = [
-    (small(LEGACY), OPEN, ("trcd_rd", "trcd_wr", "trp", "tras", "tccd_l", "trrd_s", "trrd_l", "twr", "twtr_s", "twtr_l", "trtp")),
+    (small(LEGACY), OPEN, ("trcd_rd", "trcd_wr", "trp", "tras", "trrd_s", "trrd_l", "twr", "twtr_s", "twtr_l", "trtp")),
     (often_refreshed(small(LEGACY)), OPEN, ("trfc", "trp_ab", "turnaround")),
-    (often_refreshed(small(TWO_RANKS)), OPEN, ("tccd_s", "trp_ab")),
+    (often_refreshed(small(TWO_RANKS)), OPEN, ("tccd_l", "trp_ab")),
     (PER_BANK, CLOSED, ("trc", "trrefd")),
 ]
 OTHERS = [(part, controller, timing) for part, controller, timings in LATER for timing in timings]
