@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 from accel.base.clock import bytes_to_ps
 from accel.base.quantity import Bytes, MBytesPerSecond
 from accel.base.spec import Spec
+from accel.base.tech import Entry
 
 
 class Memory(Spec):
     """What stores tensors: its capacity and its peak bandwidth.
 
-    Each byte read or written is one event of the energy ledger. What a kernel reaches of the peak is the kernel's matter (the
-    efficiencies of analytical units), so that no loss is counted twice.
+    Each byte read or written is one event of the energy ledger. An analytical unit states what its kernels reach of the peak, the
+    memory's losses included; streams of proved units reach ``stream_permille``. So no loss is counted twice.
     """
 
     events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte")
@@ -24,3 +25,12 @@ class Memory(Spec):
     def time_ps(self, nbytes: Any) -> Any:
         """Picoseconds that ``nbytes`` (int or int64 array) take at peak bandwidth, rounded up once."""
         return bytes_to_ps(nbytes, self.bandwidth)
+
+    @property
+    def stream_permille(self) -> int:
+        """Share of the peak that a long sequential stream reaches."""
+        return 1000
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Energy and power that follow from what is known of the memory itself; a design's technology gives the rest."""
+        return ()

@@ -152,8 +152,7 @@ def ledger(device: Device, events: Events, elapsed_ps: int, replicas: int = 1) -
             "add one to the design's [[tech]], or run 'rtloom characterize' for a unit with RTL"
         )
     for component, copies in _static_components(device):
-        entry = next((e for e in entries if e.power is not None and _applies(e, device, component)), None)
-        if entry is not None:
+        for entry in _parts([e for e in entries if e.power is not None], device, component, None):
             rows.append(_row(component, device, "static", elapsed_ps * copies * replicas, entry.power / PS_PER_S, entry))
     check(rows)
     return rows
@@ -184,8 +183,8 @@ def _applies(entry: Entry, device: Device, component: str) -> bool:
     return entry.matches(part.kind(), dict(part))
 
 
-def _parts(entries: list[Entry], device: Device, component: str, event: str) -> list[Entry]:
-    """The first matching entry of each part."""
+def _parts(entries: list[Entry], device: Device, component: str, event: str | None) -> list[Entry]:
+    """The first matching entry of each part of ``event``'s cost; None: of figures without an event."""
     found: dict[str, Entry] = {}
     for entry in entries:
         if entry.event == event and _applies(entry, device, component):

@@ -59,8 +59,9 @@ class Device(Spec):
     units: dict[str, Slot] = Field(min_length=1)
     memories: dict[str, AnyMemory] = Field(min_length=1)
     placement: Placement
-    stream_permille: int = Field(default=1000, gt=0, le=1000)
-    """Share of a memory's peak bandwidth that the streams of proved units reach; analytical units carry their own."""
+    stream_permille: int | None = Field(default=None, gt=0, le=1000)
+    """Share of a memory's peak bandwidth that the streams of proved units reach, by default what the memory's own commands allow;
+    analytical units carry their own."""
     launch_overhead: Picoseconds = 0
     """Time each stage on a proved unit takes besides compute and traffic; analytical units carry their own."""
     host_overhead: Picoseconds = 0
@@ -97,8 +98,13 @@ class Device(Spec):
         return _faults_between(counts, list(table("memories")), placed, technology, data.get("cores", 1))
 
     def entries(self) -> list[Entry]:
-        """All figures that apply: the device's own first, then those of its technologies in order."""
-        return [*self.tech, *(e for name in self.technology for e in Tech.load(name).entry)]
+        """All figures that apply: the device's own first, then its memories', then those of its technologies in order."""
+        brought = (entry for memory in self.memories.values() for entry in memory.entries())
+        return [*self.tech, *brought, *(e for name in self.technology for e in Tech.load(name).entry)]
+
+    def stream_share(self, memory: str) -> int:
+        """Thousandths of the peak of ``memory`` that the streams of proved units reach."""
+        return self.memories[memory].stream_permille if self.stream_permille is None else self.stream_permille
 
 
 class Plan(Spec):

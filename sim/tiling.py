@@ -92,7 +92,7 @@ def time_stage(stage: Stage, device: Device) -> Timing:
         compute_ps = cycles_to_ps(ceil_div(slot.unit.cost(op).cycles, slot.count), slot.clock)
         mapping = _named(fixed) if isinstance(op, Linear) else "own"
     else:
-        streamed_ps = at_share(memory_ps, device.stream_permille)
+        streamed_ps = _traffic_ps(read, written, device, streamed=True)
         ps, compute_ps, mapping = _time_proved(stage.op, op, slot, device, streamed_ps)
         ps = ps + device.launch_overhead
     beside = companion_ps(stage, device)
@@ -125,10 +125,11 @@ def _main_memory(op: Op, device: Device) -> str:
     return place.weights if isinstance(op, Linear) else place.kv if isinstance(op, Attention) else place.activations
 
 
-def _traffic_ps(read: Bytes, written: Bytes, device: Device) -> Any:
-    """Time of the traffic at peak bandwidth; memories work at the same time, reads and writes of one share it."""
-    times = [bytes_to_ps(read.get(m, 0) + written.get(m, 0), device.memories[m].bandwidth) for m in {**read, **written}]
-    return reduce(larger, times)
+def _traffic_ps(read: Bytes, written: Bytes, device: Device, streamed: bool = False) -> Any:
+    """Time of the traffic at peak bandwidth, or at what streams reach; memories work at the same time, reads and writes of one
+    share it."""
+    times = {m: bytes_to_ps(read.get(m, 0) + written.get(m, 0), device.memories[m].bandwidth) for m in {**read, **written}}
+    return reduce(larger, (at_share(ps, device.stream_share(m)) if streamed else ps for m, ps in times.items()))
 
 
 def _compute_ps(op: Op, slot: Slot) -> Any:

@@ -13,7 +13,10 @@ from pydantic import ValidationError
 from accel.base.spec import discover
 from memsys.base import Memory
 from memsys.dram import Dram
-from memsys.standard import load_standard, standards
+from memsys.dram_energy import Activity, energy
+from memsys.efficiency import efficiency
+from memsys.part import Command
+from memsys.standard import load_part, load_standard, parts, standards
 
 A100 = {"kind": "dram", "standard": "hbm2e", "capacity": "80 GB", "bandwidth": "2039 GB/s", "devices": 5}
 
@@ -78,3 +81,50 @@ def test_readme_examples_run(root):
     found = doctest.testfile(str(root / "memsys" / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted >= 4
     assert found.failed == 0
+
+
+@pytest.mark.parametrize("name", parts())
+def test_a_part_gives_capacity_bandwidth_and_what_streams_reach(name):
+    standard, _, part = name.partition("/")
+    memory = Dram.from_data({"standard": standard, "part": part, "devices": 3, "mapping": "MOP4CLXOR"})
+    assert memory.capacity == 3 * load_part(name).capacity
+    assert memory.bandwidth == 3 * load_part(name).peak_mb_per_s
+    share = efficiency(name, "MOP4CLXOR", "sequential").share
+    assert memory.stream_permille == int(1000 * share) < 1000
+    best = Dram.from_data({"standard": standard, "part": part, "devices": 3})
+    assert best.stream_permille >= memory.stream_permille
+
+
+def test_a_stream_costs_what_its_commands_do():
+    """The joules of a second of reads at peak rate, byte by byte, are those of the commands and cycles that make it."""
+    memory = Dram.from_data({"standard": "ddr4", "part": "dramsim3_8gb_x8_3200", "devices": 1, "mapping": "RoBaRaCoCh"})
+    part = load_part("ddr4/dramsim3_8gb_x8_3200")
+    hits = efficiency(str(part), "RoBaRaCoCh", "sequential").hits
+    bursts, cycles = 1_000_000, 5_000_000
+    ranks = part.organisation.ranks
+    refreshes = round(cycles / part.timing.trefi * ranks)
+    commands = {Command.ACT: round(bursts * (1 - hits)), Command.RD: bursts, Command.REFAB: refreshes}
+    account = energy(part, Activity(commands, {"active": cycles * ranks}))
+    figures = {(entry.event, entry.part): entry for entry in memory.entries()}
+    read = bursts * part.burst_bytes * figures["read_byte", ""].energy
+    assert read == pytest.approx(account.of("activate", "read"), rel=1e-6)
+    assert bursts * part.burst_bytes * figures["read_byte", "io"].energy == pytest.approx(account.io)
+    seconds = part.time_ps(cycles) * 1e-12
+    assert figures[None, "standby"].power * seconds == pytest.approx(account.background)
+    assert figures[None, "refresh"].power * seconds == pytest.approx(account.refresh, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"part": "dramsim3_8gb"}, "unknown part of hbm2 'dramsim3_8gb'; did you mean 'dramsim3_8gb_2000'"),
+        ({"devices": None}, "devices: wanted the number of devices beside part 'dramsim3_8gb_2000', got None"),
+        ({"mapping": "RoBaRaCoC"}, "unknown mapping 'RoBaRaCoC'; did you mean 'RoBaRaCoCh'"),
+        ({"bandwidth": "1025 GB/s"}, "at most the 1024000 MB/s that 4 devices of hbm2/dramsim3_8gb_2000 offer, got 1025000 MB/s"),
+        ({"part": None, "bandwidth": "1 GB/s", "capacity": "1 GB", "mapping": "RoBaRaCoCh"}, "mapping: wanted a part beside"),
+        ({"standard": "hbm"}, "unknown DRAM standard 'hbm'"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(change, message):
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        Dram.from_data({"standard": "hbm2", "part": "dramsim3_8gb_2000", "devices": 4} | change)
