@@ -91,6 +91,11 @@ class Issued(NamedTuple):
     request: int
 
 
+def issued_of(log: Integers) -> list[Issued]:
+    """The commands of a log [commands, 5]."""
+    return [Issued(cycle, Command(command), *rest) for cycle, command, *rest in log.tolist()]
+
+
 @dataclass(frozen=True)
 class Run:
     """What became of the requests of one or more channels of ``part``."""
@@ -144,7 +149,7 @@ def run(part: Part, requests: Requests, controller: Controller | None = None, *,
     from memsys.reference.engine import Requests as Compiled
 
     controller = controller or Controller()
-    channel = _channel(part, controller)
+    channel = channel_of(part, controller)
     _check(part, requests)
     size, ranks = requests.write.size, channel.ranks
     channels = int(requests.location.channel.max()) + 1 if size else 1
@@ -196,7 +201,7 @@ def _check(part: Part, requests: Requests) -> None:
             raise ValueError(f"{name}: wanted 0 to {limit - 1} ({part}), got {int(values.min())} to {int(values.max())}")
 
 
-def _channel(part: Part, controller: Controller) -> Channel:
+def channel_of(part: Part, controller: Controller) -> Channel:
     """The part, its rules and the controller as numbers."""
     from memsys.reference.engine import Channel
 

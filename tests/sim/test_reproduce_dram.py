@@ -14,7 +14,7 @@ ROWS = list(dram.rows())
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.setup}, {row.metric}")
 def test_every_figure_is_within_five_percent_but_the_one_that_is_explained(row):
-    explained = row.setup.startswith("ddr4/dramsim3") and "random" in row.setup and row.metric == "bandwidth"
+    explained = (row.setup, row.metric) == ("ddr4/dramsim3_8gb_x8_3200, rochrababgco, random reads", "bandwidth")
     assert row.tolerance == 0.05
     assert row.status == ("explained" if explained else "reproduced")
     assert row.constants == []  # nothing is fitted
@@ -46,7 +46,7 @@ def test_a_stream_along_rows_is_bound_by_the_bank_group_and_one_across_banks_is_
 
 def test_refresh_costs_its_share_of_the_time():
     t = INTERLEAVED.part.timing
-    never = faster(INTERLEAVED, controller=Controller(depth=33, refresh="none"))
+    never = faster(INTERLEAVED, controller=Controller(depth=34, refresh="none"))
     assert never == pytest.approx(1 / (1 - t.trfc / t.trefi), rel=0.02)
 
 
