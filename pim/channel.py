@@ -110,13 +110,13 @@ class Channel:
         self.result = result
 
     def key(self, now: int) -> bytes:
-        """Equal for channels that behave alike from ``now`` on, but for which rows are open and for the last READRES."""
+        """Equal for channels that behave alike from ``now`` on, but for the rows open for PIM and for the last READRES."""
         recent = (max(time - now, -rule.cycles) for (rule, _), times in self.recent.items() for time in times)
         return b"".join(
             (
                 np.maximum(self.allowed - now, 0).tobytes(),
-                bytes(row != CLOSED for row in (*self.row, *self.pim_row)),
-                repr(tuple(recent)).encode(),
+                bytes(row != CLOSED for row in self.pim_row),
+                repr((self.row, *recent)).encode(),
             )
         )
 

@@ -56,17 +56,16 @@ def _timing(part: Part, commands: Sequence[Issued], dual: bool) -> Iterable[str]
     waiting = defaultdict(list)
     for rule in rules(part, dual):
         waiting[rule.after].append(rule)
-    longest = max(rule.cycles for rule in rules(part, dual))
     history: dict[AnyCommand, list[Issued]] = defaultdict(list)
     for issued in parts:
         for rule in waiting[issued.command]:
             met = []
             for earlier in reversed(history[rule.before]):
-                if issued.cycle - earlier.cycle > longest:
+                if issued.cycle - earlier.cycle >= rule.cycles:
                     break
                 if _meet(part, rule.scope, earlier, issued):
                     met.append(earlier)
-            if len(met) >= rule.window and issued.cycle - met[rule.window - 1].cycle < rule.cycles:
+            if len(met) >= rule.window:
                 yield f"{issued} before cycle {met[rule.window - 1].cycle + rule.cycles} ({rule})"
         history[issued.command].append(issued)
 
