@@ -59,8 +59,11 @@ def keys(names: Iterable[str]) -> Iterator[tuple[str, str, Pattern, int, float, 
 def digest() -> str:
     """SHA-256 of the files that the rows follow from, shortened."""
     folder = FILE.parent
-    sources = [*folder.glob("reference/*.py"), *folder.glob("standards/*.toml")]
-    sources += [folder / name for name in ("address_map.py", "constraints.py", "part.py", "tabulate.py")]
+    sources = [
+        *folder.glob("standards/*.toml"),
+        *(folder / "reference" / f"{name}.py" for name in ("controller", "engine", "streams")),
+    ]
+    sources += [folder / f"{name}.py" for name in ("address_map", "constraints", "part", "tabulate")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:16]
 
 
