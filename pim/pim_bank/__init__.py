@@ -24,7 +24,7 @@ DRAM senses it at once. When a command may be sent (tRCD, tRAS, tRP, tRRD, tCCD,
 wants COMPs at least `Depth.accumulate` cycles apart, 2 for FP16, as tCCD_S is.
 
 Words, first field in the lowest bits: a burst has ``multipliers`` elements; a result is an FP32 pattern or INT32. A last burst
-that is not full comes with the number of its lanes, and what the row holds beyond them is not looked at.
+that is not full comes with the number of its lanes, and what the row and the vector hold beyond them is not looked at.
 
 Timing in cycles (`pim.pim_bank.timing`), with C columns per row, b bursts per dot product, D stages, A = `Depth.accumulate`:
 
@@ -165,10 +165,12 @@ class PimBank(RtlUnit):
 
     def encode(self, tile: BankGemv, *arrays: np.ndarray) -> dict[str, list[int]]:
         vector, matrix, memory, read_columns, write_columns, written = (np.asarray(a, np.int64) for a in arrays)
-        rows = np.full((tile.rows, tile.row), -1)  # NaNs where they are floats: nobody may look at what no slot uses
-        slots = self._bursts(tile) * self.multipliers
+        # What no slot uses is ones, NaNs where they are floats: nobody may look at it.
+        rows, vectors = np.full((tile.rows, tile.row), -1), np.full((tile.slots, self._bursts(tile) * self.multipliers), -1)
+        vectors[:, : tile.length] = vector
         for slot in range(tile.slots):
-            rows[:, slot * slots : slot * slots + tile.length] = matrix[:, slot]
+            start = slot * vectors.shape[1]
+            rows[:, start : start + tile.length] = matrix[:, slot]
         pim_cells = self._words(rows)
         cells = self._words(memory)
         words = {
@@ -176,7 +178,7 @@ class PimBank(RtlUnit):
             "written": self._words(written),
             "cells": cells if self.dual_row_buffer else pim_cells + cells,
             "pim": self._row(tile) * tile.rows,
-            "vector": self._words(np.pad(vector, ((0, 0), (0, -tile.length % self.multipliers)))) * tile.rows,
+            "vector": self._words(vectors) * tile.rows,
         }
         return words | ({"pim_cells": pim_cells} if self.dual_row_buffer else {})
 

@@ -176,7 +176,7 @@ def test_attention_from_all_banks_is_that_of_pytorch(layout, tokens):
 
 
 def play(unit, work):
-    """Play ops with the operands of their dot products, beside random reads and writes: all must be what the golden kernel says."""
+    """Play ops with the operands of their dot products, beside random reads and writes, and compare all with the kernel."""
     rng = np.random.default_rng(7)
     runs = []
     for op, operands in work:
