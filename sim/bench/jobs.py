@@ -1,4 +1,4 @@
-"""The jobs that `rtloom bench` measures, each played in a process of its own: ``python -m sim.bench.jobs JOB [TRACE]``.
+"""The jobs that `rtloom bench` measures, each played in a process of its own: ``python -m sim.bench.jobs JOB [FILE...]``.
 
 A job is a function that imports what it needs, and returns the work to be timed. It prints its CPU-seconds (children included)
 and its peak memory as JSON; and where the work returns how many things it has done, that many per CPU-second.
@@ -10,7 +10,9 @@ import json
 import resource
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +122,16 @@ def conformance() -> Work:
     return work
 
 
+def characterization(kind: str, *liberty: str) -> Work:
+    """Area, clock and joules per event of the default unit of ``kind``, as ``rtloom characterize``."""
+    from accel.base.characterize import characterize
+    from accel.base.spec import discover
+    from accel.base.unit import RtlUnit
+
+    unit = discover("accel", RtlUnit)[kind]()
+    return lambda: characterize(unit, [Path(file) for file in liberty])
+
+
 JOBS: dict[str, Callable[..., Work]] = {
     "serve_5k": lambda: serve(5_000),
     "serve_10k": lambda: serve(10_000),
@@ -129,6 +141,8 @@ JOBS: dict[str, Callable[..., Work]] = {
     "conformance": conformance,
     "dram_seq": lambda: dram("sequential"),
     "dram_rand": lambda: dram("random"),
+    "characterize_array": partial(characterization, "systolic_array"),
+    "characterize_vector": partial(characterization, "vector_unit"),
 }
 
 
@@ -155,9 +169,9 @@ def peak_mb() -> float:
 def main(name: str, *arguments: str) -> None:
     """Play one job and print what it took."""
     work = JOBS[name](*arguments)
-    before = cpu_seconds()
+    before, start = cpu_seconds(), time.perf_counter()
     done = work()
-    measured = {"cpu_s": cpu_seconds() - before, "peak_mb": peak_mb()}
+    measured = {"cpu_s": cpu_seconds() - before, "wall_s": time.perf_counter() - start, "peak_mb": peak_mb()}
     if isinstance(done, int):
         measured["per_cpu_s"] = done / measured["cpu_s"]
     print(json.dumps(measured))

@@ -20,6 +20,7 @@ from sim.errors import ToolFailed
 
 TIMEOUT_S = 1800
 AZURE_FILE = Path("traces") / "AzureLLMInferenceTrace_conv.csv"
+LIBERTY_FOLDER = Path("pdk") / "asap7"
 
 
 class NotMeasurable(Exception):
@@ -43,8 +44,8 @@ class Meter:
             return {"ratio": per_request[1_000_000] / per_request[10_000]}
         if job == "help":
             return _median(_help() for _ in range(REPEATS[job]))
-        arguments = [str(self._azure())] if job == "azure_4rep" else []
-        return _median(_play(job, *arguments) for _ in range(REPEATS[job]))
+        arguments = [self._azure()] if job == "azure_4rep" else _liberty() if job.startswith("characterize") else []
+        return _median(_play(job, *map(str, arguments)) for _ in range(REPEATS[job]))
 
     def _azure(self) -> Path:
         shared = os.environ.get("RTLOOM_SHARED")
@@ -56,6 +57,15 @@ class Meter:
         if not path.is_file():
             raise NotMeasurable(f"wanted the Azure conversation trace, got no file {path}")
         return path
+
+
+def _liberty() -> list[Path]:
+    """The Liberty files of ASAP7."""
+    shared = os.environ.get("RTLOOM_SHARED")
+    found = sorted((Path(shared) / LIBERTY_FOLDER).glob("*.lib.gz")) if shared else []
+    if not found:
+        raise NotMeasurable(f"wanted the Liberty files of ASAP7: RTLOOM_SHARED with {LIBERTY_FOLDER}/*.lib.gz in it")
+    return found
 
 
 def _median(measured: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -33,6 +33,8 @@ ROWS = (
     Row("cost_1m_shapes_s", "cost_1m_shapes", "cpu_s", "s", 1, "cost of 1,000,000 shapes on the LUT tensor core"),
     Row("help_cpu_s", "help", "cpu_s", "s", 0.5, "rtloom --help, imports included"),
     Row("conformance_cpu_s", "conformance", "cpu_s", "s", 5, "one parameter set of the LUT core on Icarus, many cases"),
+    Row("characterize_array_s", "characterize_array", "wall_s", "s", 60, "systolic array of 8 x 8 on ASAP7, by the clock"),
+    Row("characterize_vector_s", "characterize_vector", "wall_s", "s", 60, "vector unit of 4 lanes on ASAP7, by the clock"),
     Row("dram_seq_req_per_cpu_s", "dram_seq", "per_cpu_s", "1/s", 1_000_000, f"sequential {DRAM}", better="higher"),
     Row("dram_rand_req_per_cpu_s", "dram_rand", "per_cpu_s", "1/s", 200_000, f"random {DRAM}", better="higher"),
 )
@@ -44,6 +46,8 @@ REPEATS = {
     "cost_1m_shapes": 5,
     "help": 7,
     "conformance": 3,
+    "characterize_array": 1,
+    "characterize_vector": 1,
     "dram_seq": 3,
     "dram_rand": 3,
 }

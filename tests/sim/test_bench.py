@@ -19,6 +19,8 @@ GOALS = {
     "cost_1m_shapes_s": 1,
     "help_cpu_s": 0.5,
     "conformance_cpu_s": 5,
+    "characterize_array_s": 60,
+    "characterize_vector_s": 60,
     "dram_seq_req_per_cpu_s": 1_000_000,
     "dram_rand_req_per_cpu_s": 200_000,
 }
@@ -36,9 +38,11 @@ def test_every_row_is_reported_with_the_machine(rtloom, monkeypatch) -> None:
 
     def play(job: str, *arguments: str) -> dict[str, float]:
         played.append(job)
-        return {"cpu_s": {"serve_10k": 0.5, "serve_1m": 60.0}.get(job, 0.25), "peak_mb": 80.0, "per_cpu_s": 1e6}
+        seconds = {"serve_10k": 0.5, "serve_1m": 60.0}.get(job, 0.25)
+        return {"cpu_s": seconds, "wall_s": 40.0, "peak_mb": 80.0, "per_cpu_s": 1e6}
 
     monkeypatch.setattr(measure, "_play", play)
+    monkeypatch.setattr(measure, "_liberty", list)
     monkeypatch.setattr(measure, "_help", lambda: {"cpu_s": 0.1})
     done = rtloom("bench", "--json", "--trace", "trace.csv").json()
     assert {row["name"]: row["goal"] for row in done["results"]} == GOALS
@@ -65,6 +69,13 @@ def test_without_the_azure_trace_its_row_is_left_out_and_said(rtloom, monkeypatc
     monkeypatch.setenv("RTLOOM_SHARED", "nowhere")
     with pytest.raises(NotMeasurable, match="got no file nowhere"):
         Meter().value(next(row for row in ROWS if row.job == "azure_4rep"))
+
+
+def test_without_liberty_files_characterisation_is_left_out_and_said(rtloom, monkeypatch) -> None:
+    monkeypatch.delenv("RTLOOM_SHARED", raising=False)
+    done = rtloom("bench", "characterize_vector_s", "--json")
+    assert done.json()["results"] == []
+    assert "characterize_vector_s: left out: wanted the Liberty files of ASAP7: RTLOOM_SHARED with" in done.stderr
 
 
 def test_an_unknown_row_is_answered_with_the_nearest(rtloom) -> None:
