@@ -30,11 +30,10 @@ from accel.base.fit import Fit, fit
 from accel.base.liberty import Library
 from accel.base.operands import statistics
 from accel.base.scaling import array_sizes, extents, extrapolate, shrunk
-from accel.base.spec import discover
 from accel.base.stimuli import HELD_OUT, MOST_WORKLOADS, draw_workloads
 from accel.base.synthesis import LibertyFiles, Synthesis, synthesize
 from accel.base.tech import Tech
-from accel.base.unit import RtlUnit
+from accel.base.unit import RtlUnit, rtl_units
 
 CYCLE = "cycle"
 PERIOD_PS = 709  # 1.41 GHz: the clock of the A100 and of the LUT tensor core in its paper
@@ -235,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stale", action="store_true", help="only units whose RTL has changed")
     given = parser.parse_args(arguments)
     tech = Tech.from_data(tomllib.loads(given.file.read_text()))
-    known = discover("accel", RtlUnit)
+    known = rtl_units()
     units = dict.fromkeys(stale(tech, known) if given.stale else units_of(tech, known))
     if given.new:
         units |= dict.fromkeys(cls() for cls in known.values() if cls.kind() not in {e.component for e in tech.entry})

@@ -17,13 +17,14 @@ from pydantic import field_validator
 from accel.base.calibration import Calibration
 from accel.base.cost import NOTHING, Cost
 from accel.base.mapping import Mapping, operand_traffic
-from accel.base.spec import Spec
+from accel.base.spec import Spec, discover
 from workloads.ops import Linear, Op
 
 if TYPE_CHECKING:
     import numpy as np
     from amaranth.lib import wiring
 
+PACKAGES = ("accel", "pim")  # where units live
 DRAWS_PER_OP = 2000  # until one fits a unit
 
 
@@ -193,6 +194,11 @@ class RtlUnit(Unit):
             if self.takes(op):
                 return op
         raise ValueError(f"none of {DRAWS_PER_OP} draws of {self.kind()} fits these parameters: {dict(self)}")
+
+
+def rtl_units() -> dict[str, type[RtlUnit]]:
+    """Every unit with RTL by its kind."""
+    return {kind: cls for package in PACKAGES for kind, cls in discover(package, RtlUnit).items()}
 
 
 class AnalyticalUnit(Unit):

@@ -9,21 +9,20 @@ import pytest
 from accel.base import tech as tech_module
 from accel.base.figures import stale, units_of
 from accel.base.rtl import rtlil_hash
-from accel.base.spec import discover
 from accel.base.stimuli import templates
 from accel.base.tech import Tech
-from accel.base.unit import RtlUnit
+from accel.base.unit import rtl_units
 
 
 def test_committed_figures_are_of_the_rtl_as_it_is():
     """Where this fails: python -m accel.base.characterize accel/tech/asap7.toml LIBERTY... (accel/tech/README.md)."""
-    tech, known = Tech.load("asap7"), discover("accel", RtlUnit)
+    tech, known = Tech.load("asap7"), rtl_units()
     assert stale(tech, known) == []
     changed = tech.entry[0].model_copy(update={"rtlil": "0" * 64})
     assert stale(tech.model_copy(update={"entry": (changed,)}), known) != []
 
 
-@pytest.mark.parametrize("unit", units_of(Tech.load("asap7"), discover("accel", RtlUnit)), ids=str)
+@pytest.mark.parametrize("unit", units_of(Tech.load("asap7"), rtl_units()), ids=str)
 def test_each_unit_has_an_entry_for_each_of_its_events_at_all_its_parameters(unit):
     found = [e for e in Tech.load("asap7").entry if e.matches(unit.kind(), dict(unit))]
     tiles = [next(tile for tile, count in unit.runs(op) if count) for op in templates(unit, np.random.default_rng(0))]

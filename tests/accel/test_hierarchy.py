@@ -18,10 +18,9 @@ from accel.base.netlist import Netlist
 from accel.base.operands import bits, operands, statistics
 from accel.base.rtl import elaborate
 from accel.base.scaling import array_sizes, extents, extrapolate, shrunk
-from accel.base.spec import discover
 from accel.base.stimuli import draw_workloads, templates
 from accel.base.synthesis import synthesize
-from accel.base.unit import RtlUnit
+from accel.base.unit import RtlUnit, rtl_units
 from accel.table_precompute import TablePrecomputeUnit
 from workloads.formats import FORMATS
 from workloads.ops import POINTWISE_OPERANDS, Linear, Pointwise, TablePrecompute
@@ -302,9 +301,9 @@ def test_every_op_gets_operands_in_range_and_words_for_them():
                 assert ((array >= fmt.lowest) & (array <= fmt.highest)).all()
 
 
-@pytest.mark.parametrize("kind", discover("accel", RtlUnit))
+@pytest.mark.parametrize("kind", rtl_units())
 def test_every_unit_has_workloads_whose_tiles_it_takes(kind):
-    unit = shrunk(discover("accel", RtlUnit)[kind](), 2)
+    unit = shrunk(rtl_units()[kind](), 2)
     workloads = draw_workloads(unit, np.random.default_rng(0), most=12)
     assert len(workloads) == 12
     tiles = [tile for w in workloads for tile, _ in w.runs]
