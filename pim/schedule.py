@@ -1,9 +1,6 @@
 """The commands of a PIM channel that nothing else uses: each goes out in the first legal cycle, refresh included.
 
-Operations follow one another; in each, the commands have their order, and those to several banks go out as their banks are ready:
-
-    GWRITE    PRE if another row is open, ACT if the page's row is not, GWRITE
-    tile      PPRE to every bank with a row open, HEADER, PACT to every bank group, the GEMVs
+Operations (`pim.tiles`) follow one another, each played by `pim.player`.
 
 Every tREFI / ranks cycles one rank is due for a refresh, in turn (as in the NeuPIMs simulator). It is refreshed between two
 operations: PPRE and PRE to its open banks, REFAB. That is why the HEADER announces what comes: an operation starts only if it
@@ -15,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from memsys.part import Command, Part
+from memsys.part import Part
 from pim.channel import CLOSED, Channel, Practice
-from pim.commands import AnyCommand, Issued, comp_cycles
-from pim.rules import GEMV, GWRITE, HEADER, PACT, PPRE, gwrite_cycles
+from pim.commands import Issued, comp_cycles
+from pim.player import ANY_ROW, Player, Refresh
+from pim.rules import gwrite_cycles
 from pim.tiles import Gwrite, Operation, Tile
 
 
@@ -31,6 +29,8 @@ class Schedule:
     operations: int = 0
     waited: int = 0
     """Cycles in which the next operation waited for a refresh that was not due yet."""
+    yielded: int = 0
+    """Cycles in which the next operation waited for reads and writes (`pim.mixed`)."""
     commands: list[Issued] = field(default_factory=list)
 
 
@@ -62,7 +62,7 @@ def play(
                 raise ValueError(f"{part}: {operation} takes {done.end} cycles, which do not fit between two refreshes")
             waited = max(due - now, 0)
             found.waited += waited
-            done = _performed(channel, _Refresh((due // interval - 1) % ranks), max(now, due))
+            done = _performed(channel, Refresh((due // interval - 1) % ranks), max(now, due))
             channel, now = _apply(found, done, max(now, due), operation, keep)
             due += interval
             found.refreshes += 1
@@ -75,14 +75,7 @@ def play(
 
 
 @dataclass(frozen=True)
-class _Refresh:
-    """Of all banks of a rank."""
-
-    rank: int
-
-
-@dataclass(frozen=True)
-class _Done:
+class Done:
     """What an operation did, in cycles from its start: commands, the next free cycle, when its result is there."""
 
     commands: tuple[Issued, ...]
@@ -91,10 +84,10 @@ class _Done:
     after: Channel
 
 
-def _apply(found: Schedule, done: _Done, now: int, operation: Operation, keep: bool) -> tuple[Channel, int]:
+def _apply(found: Schedule, done: Done, now: int, operation: Operation, keep: bool) -> tuple[Channel, int]:
     if keep:
         found.commands += [
-            c._replace(cycle=c.cycle + now, row=operation.row if c.row == _ANY_ROW else c.row) for c in done.commands
+            c._replace(cycle=c.cycle + now, row=operation.row if c.row == ANY_ROW else c.row) for c in done.commands
         ]
     channel = done.after.copy()
     channel.shift(now)
@@ -103,88 +96,25 @@ def _apply(found: Schedule, done: _Done, now: int, operation: Operation, keep: b
 
 MOST_REMEMBERED = 10_000
 """Operations in states of a channel; a run of hundreds of requests meets about a thousand."""
-_ANY_ROW = -2
-"""In the place of a tile's row: tiles on different rows take the same time."""
-_memory: dict[tuple[object, ...], _Done] = {}
+_memory: dict[tuple[object, ...], Done] = {}
 
 
-def _performed(channel: Channel, operation: Operation | _Refresh, now: int) -> _Done:
+def _performed(channel: Channel, operation: Operation | Refresh, now: int) -> Done:
     """``operation`` from cycle ``now`` on. Equal operations in equal states are played once."""
-    shape = operation._replace(row=_ANY_ROW) if isinstance(operation, Tile) else operation
+    shape = operation._replace(row=ANY_ROW) if isinstance(operation, Tile) else operation
     key = (channel.part, channel.dual, channel.practice, shape, channel.key(now))
     found = _memory.get(key)
     if found is None:
         if len(_memory) >= MOST_REMEMBERED:
             _memory.clear()
-        found = _memory[key] = _Player(channel, now).run(shape)
+        player = Player(channel.copy(), 0)
+        player.channel.shift(-now)
+        end = player.run(shape)
+        found = _memory[key] = Done(tuple(player.commands), player.now, end, player.channel)
     return found
 
 
-class _Player:
-    """Plays one operation on a copy of a channel."""
-
-    def __init__(self, channel: Channel, now: int):
-        self.channel, self.now = channel.copy(), 0
-        self.channel.shift(-now)
-        self.part = channel.part
-        self.commands: list[Issued] = []
-
-    def run(self, operation: Operation | _Refresh) -> _Done:
-        read = self.part.timing.cl + self.part.burst_cycles
-        if isinstance(operation, Gwrite):
-            end = self._gwrite(operation) + gwrite_cycles(self.part)
-        elif isinstance(operation, Tile):
-            end = self._tile(operation) + read
-        else:
-            end = self._refresh(operation.rank)
-        return _Done(tuple(self.commands), self.now, end, self.channel)
-
-    def _send(self, command: AnyCommand, bank: int = 0, row: int = CLOSED, bursts: int = 0) -> int:
-        cycle = max(self.now, self.channel.earliest(command, bank, bursts))
-        issued = Issued(cycle, command, bank, row, bursts)
-        self.channel.issue(issued)
-        self.commands.append(issued)
-        self.now = cycle + 1
-        return cycle
-
-    def _send_all(self, commands: list[tuple[AnyCommand, int]], row: int = CLOSED) -> None:
-        """Each to its bank, the first that is ready first."""
-        while commands:
-            first = min(commands, key=lambda c: (max(self.now, self.channel.earliest(*c)), c[1]))
-            commands.remove(first)
-            self._send(*first, row=row)
-
-    def _gwrite(self, operation: Gwrite) -> int:
-        channel, bank = self.channel, operation.bank
-        if channel.row[bank] not in (operation.row, CLOSED):
-            self._send(Command.PRE, bank)
-        if channel.row[bank] == CLOSED:
-            if not channel.dual and channel.pim_row[bank] != CLOSED:
-                self._send(PPRE, bank)
-            self._send(Command.ACT, bank, operation.row)
-        return self._send(GWRITE, bank, operation.row)
-
-    def _tile(self, operation: Tile) -> int:
-        channel, part = self.channel, self.part
-        self._send_all(self._closings(range(part.banks_per_channel), memory=not channel.dual))
-        self._send(HEADER, row=operation.row, bursts=operation.bursts * operation.results)
-        self._send_all([(PACT, bank) for bank in range(0, part.banks_per_channel, part.organisation.banks)], operation.row)
-        cycle = 0
-        for _ in range(operation.results):
-            cycle = self._send(GEMV, row=operation.row, bursts=operation.bursts)
-        return cycle if channel.practice is Practice.NEUPIMS else channel.result
-
-    def _refresh(self, rank: int) -> int:
-        size = self.part.banks_per_rank
-        self._send_all(self._closings(range(rank * size, (rank + 1) * size), memory=True))
-        return self._send(Command.REFAB, rank * size) + self.part.timing.trfc
-
-    def _closings(self, banks: range, memory: bool) -> list[tuple[AnyCommand, int]]:
-        pim: list[tuple[AnyCommand, int]] = [(PPRE, bank) for bank in banks if self.channel.pim_row[bank] != CLOSED]
-        return pim + [(Command.PRE, bank) for bank in banks if memory and self.channel.row[bank] != CLOSED]
-
-
-def _reserved(channel: Channel, operation: Operation, done: _Done) -> int:
+def _reserved(channel: Channel, operation: Operation, done: Done) -> int:
     """Cycles that must be left until the next refresh is due."""
     if channel.practice is Practice.SOUND:
         return done.end

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from accel.base import proofs, simulation
-from accel.base.judge import difference, price_difference
+from accel.base.judge import difference, price_difference, whole_difference
 from accel.base.report import Report, Row
 from accel.base.rtl import elaborate, rtlil_hash
 from accel.base.script import Case, Pass, passes
@@ -230,9 +230,8 @@ def _row(case: Case, played: list[Pass], seen: list[dict[str, Any]], simulator: 
         simulator=simulator,
         failure=failure,
     )
-    if not failure and (row.cycles_rtl, row.events_rtl) != (row.cycles_cost, row.events_cost):
-        priced = f"{row.cycles_cost} cycles and {row.events_cost}"
-        failure = f"{case.describe()}\n  cost(op) is {priced}, the RTL made {row.cycles_rtl} and {row.events_rtl}"
+    if not failure and (wrong := whole_difference(cost, row.cycles_rtl, row.events_rtl)):
+        failure = f"{case.describe()}\n  {wrong}"
         row = dataclasses.replace(row, failure=failure)
     return row
 

@@ -1,5 +1,7 @@
 """The judge of a conformance pass: compares what the simulation saw with the cost and the golden kernel, with equality.
 
+A cost that is a range (`CostRange`) must hold what was seen, both ends included.
+
 The first difference in time is told in words: which run, what was expected, what was seen, and in which cycles.
 `price_difference` holds a price against itself: it must be whole, and the same for one op and for an array of them.
 """
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from accel.base.cost import Cost
+from accel.base.cost_range import CostRange, least_of
 from accel.base.script import Pass, Run
 from accel.base.simulation import Interface
 from accel.base.unit import RtlUnit
@@ -29,14 +32,13 @@ def difference(unit: RtlUnit, face: Interface, some: Pass, seen: Mapping[str, An
             if first != after + 1:
                 return f"{where}: its config word should be taken in cycle {after + 1}, the RTL took it in cycle {first}"
             n = len(run.arrays)
-            wanted = int(cost.run(n).cycles)
-            if last - first + 1 != wanted:
+            least, most = int(least_of(cost).run(n).cycles), int(cost.run(n).cycles)
+            if not least <= last - first + 1 <= most:
+                wanted = f"{most} cycles" if least == most else f"{least} to {most} cycles"
                 formula = f"latency {cost.latency} + {n - 1} * interval {cost.interval}"
-                return (
-                    f"{where}: cost says {wanted} cycles ({formula}), the RTL took {last - first + 1} (cycles {first} to {last})"
-                )
+                return f"{where}: cost says {wanted} ({formula}), the RTL took {last - first + 1} (cycles {first} to {last})"
         after = last
-        if wrong := _event_difference(face, cost.events, len(run.arrays), counts):
+        if wrong := _event_difference(face, cost, len(run.arrays), counts):
             return f"{where}: {wrong} (cycles {first} to {last})"
     if seen["fault"]:
         number = min(len(seen["runs"]), len(some.runs) - 1)
@@ -44,13 +46,16 @@ def difference(unit: RtlUnit, face: Interface, some: Pass, seen: Mapping[str, An
     return _value_difference(unit, face, some, seen, golden)
 
 
-def _event_difference(face: Interface, events: Mapping[str, Any], n: int, counts: list[int]) -> str | None:
+def _event_difference(face: Interface, cost: Cost, n: int, counts: list[int]) -> str | None:
     names = [name for name, _, _ in face.events]
-    if set(names) != set(events):
-        return f"cost states the events {sorted(events)}, the RTL has {sorted(names)}"
+    for events in (cost.events, least_of(cost).events):
+        if set(names) != set(events):
+            return f"cost states the events {sorted(events)}, the RTL has {sorted(names)}"
     for name, count in zip(names, counts, strict=True):
-        if count != n * int(events[name]):
-            return f"cost says {n * int(events[name])} of event {name!r}, the RTL counted {count}"
+        least, most = n * int(least_of(cost).events[name]), n * int(cost.events[name])
+        if not least <= count <= most:
+            wanted = f"{most}" if least == most else f"{least} to {most}"
+            return f"cost says {wanted} of event {name!r}, the RTL counted {count}"
     return None
 
 
@@ -101,6 +106,17 @@ def _array_difference(unit: RtlUnit, run: Run, words: dict[str, list[int]], want
     return None
 
 
+def whole_difference(cost: Cost, cycles: int, events: Mapping[str, int]) -> str | None:
+    """How the ``cycles`` and ``events`` that the RTL made for a whole op differ from its ``cost``, in words."""
+    ends = [(int(end.cycles), {name: int(count) for name, count in end.events.items()}) for end in (least_of(cost), cost)]
+    (least, fewest), (most, largest) = ends
+    counted = fewest.keys() == events.keys() == largest.keys()
+    if least <= cycles <= most and counted and all(fewest[name] <= n <= largest[name] for name, n in events.items()):
+        return None
+    priced = " to ".join(f"{end} cycles and {counts}" for end, counts in ends[not isinstance(cost, CostRange) :])
+    return f"cost(op) is {priced}, the RTL made {cycles} and {events}"
+
+
 def price_difference(price: Callable[[Op], Cost], ops: Iterable[Op]) -> str | None:
     """The first of ``ops`` whose price is not whole, or is another where it is priced in one array with others of its kind."""
     alike: dict[tuple[Any, ...], list[Op]] = {}
@@ -124,4 +140,6 @@ def price_difference(price: Callable[[Op], Cost], ops: Iterable[Op]) -> str | No
 
 
 def _figures(cost: Cost) -> dict[str, Any]:
-    return {"latency": cost.latency, "interval": cost.interval} | {f"event {name!r}": n for name, n in cost.events.items()}
+    found = {"latency": cost.latency, "interval": cost.interval} | {f"event {name!r}": n for name, n in cost.events.items()}
+    least = _figures(cost.least) if isinstance(cost, CostRange) else {}
+    return found | {f"least {name}": n for name, n in least.items()}

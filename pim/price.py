@@ -1,0 +1,156 @@
+"""Cycles of logits and attend on a PIM channel in closed form: exact where nothing interferes, else a proved range.
+
+**Alone** (no refresh, no reads or writes), a request is made of groups: a GWRITE and the m tiles that use its vector. The time
+from the end of one operation to that of the next depends on these two only, so that a group takes
+
+    in(t) + (m - 1) same(t) + out(t)        GWRITE to tile, tile to tile, tile to the next GWRITE
+
+and the first one of a run, in which all rows are still closed, start + first(t) instead of out and in. Each of these is what the
+schedule of the two operations takes (`pim.schedule`), so that no timing is kept here.
+
+**Range.** ``least`` is the time alone: refresh and traffic only ever hold a command up. The most, with W, D, L, I in cycles:
+
+- Reads and writes that have gone out hold the next operation up by at most D (`_held_up`); those that go out during it hold up
+  nothing that is pending, and what comes after that by as much. Before an operation at most one access is served alone
+  (`pim.mixed.alone`). W is the sum of all of that and of the time alone.
+- A refresh costs at most L: the longest operation, which did not fit before it; closing its rank; and tRFC, until which the
+  operation after it waits, which may have to open the vector's row again. One comes every I = tREFI / ranks, so that a time T
+  has at most T / I + 1 of them, T <= W + (T / I + 1) L, and most = (W + L) I / (I - L), rounded up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accel.base.cost import Cost
+from accel.base.cost_range import CostRange
+from accel.base.extent import smaller
+from accel.base.mapping import ceil_div
+from memsys.part import Part
+from pim.layout import KvLayout
+from pim.mixed import alone, closing, held_up
+from pim.schedule import play
+from pim.tiles import Gwrite, Operation, Tile
+
+
+@dataclass(frozen=True)
+class PimPrice:
+    """Prices requests of one ``layout`` on a channel of ``part``, each from an idle channel, or in a run one after the other."""
+
+    part: Part
+    layout: KvLayout
+    dual: bool = True
+
+    def logits(self, context: Any, accesses: Any = None) -> Cost:
+        """q K^T over ``context`` tokens (int or int64 array).
+
+        Without ``accesses`` alone on the channel, exactly. With it, the range where the channel is refreshed and so many reads
+        and writes come meanwhile (int or array, 0 for refresh only), as a `CostRange`.
+        """
+        lay = self.layout
+        tiles = ceil_div(context, lay.banks)
+        rows = [min(lay.slots, lay.heads - first) for first in range(0, lay.heads, lay.slots)]
+        kinds = [Tile(lay.head_dim // lay.multipliers, heads) for heads in rows]
+        warm = sum(self._in(tile) + (tiles - 1) * self._same(tile) + self._out(tile) for tile in kinds)
+        cold = warm - self._out(kinds[-1]) - self._in(kinds[0]) + self._start() + self._first(kinds[0])
+        bursts = tiles * sum(tile.bursts * tile.results for tile in kinds)
+        events = self._events(len(kinds) + 0 * tiles, len(kinds) * tiles, bursts, tiles * lay.heads)
+        return self._ranged(Cost(cold, warm, events), accesses, max(map(self._longest, kinds)))
+
+    def attend(self, context: Any, accesses: Any = None) -> Cost:
+        """p V over ``context`` tokens; as `logits`."""
+        lay = self.layout
+        most = lay.row // lay.multipliers
+        full, rest = context // lay.row, ceil_div(context % lay.row, lay.multipliers)
+        last = rest + (rest == 0) * most
+        first = np.where(np.asarray(full) > 0, most, rest)
+        start, inner, same, out = (self._by_bursts(of) for of in (self._first, self._in, self._same, self._out))
+        group = inner + (lay.value_rows - 1) * same + out
+        warm = lay.heads * (full * int(group[most]) + (rest > 0) * group[rest])
+        cold = warm - out[last] - inner[first] + self._start() + start[first]
+        groups = lay.heads * (full + (rest > 0))
+        tiles = groups * lay.value_rows
+        events = self._events(groups, tiles, lay.heads * lay.value_rows * (full * most + rest), tiles)
+        if isinstance(context, int):
+            cold, warm = int(cold), int(warm)
+            events = {name: int(count) for name, count in events.items()}
+        return self._ranged(Cost(cold, warm, events), accesses, max(map(self._longest, self._chunks())))
+
+    def _ranged(self, alone_cost: Cost, accesses: Any, longest: int) -> Cost:
+        if accesses is None:
+            return alone_cost
+        part, events = self.part, alone_cost.events
+        operations = events["gwrite"] + events["header"]
+        traffic = 1 * (accesses > 0)
+        held = self._held_up()
+        more = operations * held * traffic + smaller(accesses, operations) * alone(part)
+        interval = part.timing.trefi // part.organisation.ranks
+        lost = longest + held + held_up(part) + self._closing() + part.timing.trfc + part.timing.trcd_rd + part.banks_per_channel
+        if lost >= interval:
+            raise ValueError(f"{part}: no bound, as a refresh may cost {lost} cycles and comes every {interval}")
+        most = [
+            ceil_div((cycles + more + lost) * interval, interval - lost) for cycles in (alone_cost.latency, alone_cost.interval)
+        ]
+        return CostRange(most[0], most[1], events, least=alone_cost)
+
+    def _held_up(self) -> int:
+        """D: by how much reads and writes hold up an operation at most: closing its banks, and opening the vector's row."""
+        t = self.part.timing
+        banks = 1 if self.dual else self.part.banks_per_channel
+        return closing(self.part) + banks + t.trp + t.trc + t.trcd_rd + held_up(self.part)
+
+    def _closing(self) -> int:
+        """Cycles until a rank is closed for a refresh: PPRE and PRE to every bank, tRP, REFAB."""
+        return closing(self.part) + 2 * self.part.banks_per_rank + self.part.timing.trp + 1
+
+    def _events(self, groups: Any, tiles: Any, bursts: Any, results: Any) -> dict[str, Any]:
+        """Commands, and parts of GEMVs; rows that are opened are counted as closed, also the last ones."""
+        o, banks = self.part.organisation, self.part.banks_per_channel
+        return {
+            "gwrite": groups,
+            "header": tiles,
+            "grouped_act": tiles * (banks // o.banks),
+            "comp": bursts,
+            "read_result": results,
+            "pim_precharge": tiles * banks,
+        }
+
+    def _chunks(self) -> list[Tile]:
+        return [Tile(n, 1) for n in range(1, self.layout.row // self.layout.multipliers + 1)]
+
+    def _by_bursts(self, of: Callable[[Tile], int]) -> NDArray[np.int64]:
+        """``of`` tiles of attend, by their bursts; 0 at 0."""
+        return np.array([0, *map(of, self._chunks())], np.int64)
+
+    def _longest(self, tile: Tile) -> int:
+        return max(self._start(), self._first(tile), self._in(tile), self._same(tile), self._out(tile))
+
+    def _start(self) -> int:
+        return self._takes(Gwrite())
+
+    def _first(self, tile: Tile) -> int:
+        return self._takes(Gwrite(), tile) - self._start()
+
+    def _same(self, tile: Tile) -> int:
+        return self._takes(Gwrite(), tile, tile) - self._takes(Gwrite(), tile)
+
+    def _out(self, tile: Tile) -> int:
+        return self._takes(Gwrite(), tile, Gwrite()) - self._takes(Gwrite(), tile)
+
+    def _in(self, tile: Tile) -> int:
+        return self._takes(Gwrite(), tile, Gwrite(), tile) - self._takes(Gwrite(), tile, Gwrite())
+
+    def _takes(self, *operations: Operation) -> int:
+        return _takes(self.part, operations, self.dual)
+
+
+@cache
+def _takes(part: Part, operations: tuple[Operation, ...], dual: bool) -> int:
+    """Cycles of ``operations`` on an idle channel without refresh."""
+    return play(part, operations, dual=dual, refresh=False, keep=False).cycles
