@@ -155,7 +155,9 @@ def prove(
 
 
 def _record(units: Iterable[RtlUnit], report: Report, seed: int, folder: Path | None) -> None:
-    for unit in units if folder is not None else ():
+    if folder is None:
+        return
+    for unit in units:
         rows = [row for row in report.rows if row.parameters == proofs.parameters_of(unit)]
         if any(row.failure for row in rows):
             proofs.withdraw(unit, folder)  # whatever an earlier record says, it has been refuted
@@ -287,8 +289,9 @@ def _plain(value: Any) -> Any:
 
 def _op_from_json(saved: Mapping[str, Any]) -> Op:
     cls = op_kinds()[saved["kind"]]
-    fields = {f.name: f.type for f in dataclasses.fields(cls)}
-    return cls(**{n: parse_format(saved[n]) if "Format" in str(kind) else saved[n] for n, kind in fields.items()})
+    types = {f.name: str(f.type) for f in dataclasses.fields(cls)}
+    fields: dict[str, Any] = {n: parse_format(saved[n]) if "Format" in kind else saved[n] for n, kind in types.items()}
+    return cls(**fields)
 
 
 def _repeat(path: Path) -> int:

@@ -66,29 +66,29 @@ class VectorUnit(RtlUnit):
     def numerics(self) -> dict[str, Any]:
         return {"lanes": self.lanes}
 
-    def check(self, op: Op) -> None:
+    def check(self, op: Pointwise) -> None:
         super().check(op)
         if op.function not in (*FUNCTIONS, "bias"):
             raise ValueError(f"{self.kind()} executes {', '.join(FUNCTIONS)} and bias, not {op.function}")
         wanted = _formats(op.function)
         if (got := (op.activations.name, op.output.name)) != wanted:
             raise ValueError(f"{self.kind()} takes {op.function} from {' to '.join(wanted)}, not from {' to '.join(got)}")
-        if op.function == "rope" and (not op.half_head or op.head_dim % 2 or np.any(op.row % op.head_dim)):
+        if op.function == "rope" and (not op.head_dim or op.head_dim % 2 or np.any(op.row % op.head_dim)):
             raise ValueError(
                 f"{self.kind()} rotates whole vectors of an even head_dim, not rows of {op.row} with head_dim {op.head_dim}"
             )
         if np.any(op.row > LARGEST_ROW):
             raise ValueError(f"{self.kind()} takes rows of up to {LARGEST_ROW} elements, not {op.row}")
 
-    def limits(self, op: Op) -> dict[str, int]:
+    def limits(self, op: Pointwise) -> dict[str, int]:
         """None: rows and words are only counted."""
         return {}
 
-    def _words(self, op: Op) -> Any:
+    def _words(self, op: Pointwise) -> Any:
         """Words per row."""
         return ceil_div(op.row, self.lanes) if op.function != "rope" else ceil_div(op.row // 2, self.lanes // 2)
 
-    def tile_cost(self, tile: Op) -> Cost:
+    def tile_cost(self, tile: Pointwise) -> Cost:
         program, words = phases(tile.function), self._words(tile)
         if len(program) == 1:
             all_words = words * tile.rows
@@ -120,7 +120,7 @@ class VectorUnit(RtlUnit):
 
         return VectorRtl(self.lanes)
 
-    def encode_config(self, tile: Op, n: int) -> int:
+    def encode_config(self, tile: Pointwise, n: int) -> int:
         from accel.vector_unit.sequencer import config_layout
 
         program, words, rows = phases(tile.function), self._words(tile), n * tile.rows
@@ -141,7 +141,7 @@ class VectorUnit(RtlUnit):
         }
         return config_layout(self.lanes).const(word).as_bits()
 
-    def encode(self, tile: Op, *arrays: np.ndarray) -> dict[str, list[int]]:
+    def encode(self, tile: Pointwise, *arrays: np.ndarray) -> dict[str, list[int]]:
         operands = dict(zip((operand.name for operand in tile.operands()), arrays, strict=True))
         fields: dict[str, list[np.ndarray]] = {"x": [], "y": [], "z": []}
         x = self._spread(tile, operands["x"])
@@ -161,7 +161,7 @@ class VectorUnit(RtlUnit):
             for (stream, parts), bits in zip(fields.items(), (32, 16, 16), strict=True)
         }
 
-    def _other(self, tile: Op, name: str, values: np.ndarray) -> np.ndarray:
+    def _other(self, tile: Pointwise, name: str, values: np.ndarray) -> np.ndarray:
         """The words [rows, words, lanes] of an operand other than x."""
         if tile.function != "rope":
             return self._spread(tile, np.broadcast_to(values, (tile.rows, tile.row)))
@@ -171,7 +171,7 @@ class VectorUnit(RtlUnit):
             tile, np.broadcast_to(both, (tile.rows, tile.row // tile.head_dim, *both.shape[2:])).reshape(tile.rows, -1)
         )
 
-    def _spread(self, tile: Op, rows: np.ndarray) -> np.ndarray:
+    def _spread(self, tile: Pointwise, rows: np.ndarray) -> np.ndarray:
         """``rows`` [rows, row] as [rows, words, lanes]."""
         rows = np.asarray(rows, dtype=np.int64)
         if tile.function != "rope":
@@ -180,17 +180,17 @@ class VectorUnit(RtlUnit):
         padded = np.pad(halves, ((0, 0), (0, 0), (0, -(tile.row // 2) % (self.lanes // 2))))
         return padded.reshape(tile.rows, 2, -1, self.lanes // 2).swapaxes(1, 2).reshape(tile.rows, -1, self.lanes)
 
-    def _gathered(self, tile: Op, words: np.ndarray) -> np.ndarray:
+    def _gathered(self, tile: Pointwise, words: np.ndarray) -> np.ndarray:
         """The rows of which ``words`` [rows, words, lanes] are spread."""
         if tile.function != "rope":
             return words.reshape(tile.rows, -1)[:, : tile.row]
         halves = words.reshape(tile.rows, -1, 2, self.lanes // 2).swapaxes(1, 2).reshape(tile.rows, 2, -1)[..., : tile.row // 2]
         return halves.reshape(tile.rows, 2, -1, tile.half_head).swapaxes(1, 2).reshape(tile.rows, tile.row)
 
-    def output_words(self, tile: Op) -> dict[str, int]:
+    def output_words(self, tile: Pointwise) -> dict[str, int]:
         return {"results": tile.rows * (self._words(tile) + (tile.function == "quantize"))}
 
-    def decode(self, tile: Op, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
+    def decode(self, tile: Pointwise, words: Mapping[str, list[int]]) -> tuple[np.ndarray, ...]:
         fields = unpack_words(words["results"], 16, self.lanes).reshape(tile.rows, -1, self.lanes)
         if tile.function == "quantize":
             low, high = fields[:, 0, 0] & 0xFFFF, fields[:, 0, 1] & 0xFFFF

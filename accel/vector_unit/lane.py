@@ -9,9 +9,10 @@ travels its element of x, because later trips may want it again.
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from accel.base.enumeration import Enum
 from accel.base.fp import Add, Convert, Multiply
 from accel.vector_unit.special import Function, Special
 from accel.vector_unit.timing import ADD, LOOP, MULTIPLY, SPECIAL
@@ -20,7 +21,7 @@ from workloads.formats import FORMATS, Format
 FP16, FP32, INT32 = FORMATS["fp16"], FORMATS["fp32"], FORMATS["int32"]
 
 
-class Source(enum.Enum, shape=3):
+class Source(Enum, shape=3):
     """Where an operand comes from."""
 
     SHARED = 0
@@ -39,7 +40,7 @@ OPERAND_SOURCES = {
 """Where each operand may come from, besides the shared values."""
 
 
-class Kind(enum.Enum, shape=2):
+class Kind(Enum, shape=2):
     """What an element of x is."""
 
     FP16 = 0

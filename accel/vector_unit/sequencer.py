@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from accel.base.enumeration import Enum
 from accel.vector_unit.lane import Kind, Source
 from accel.vector_unit.program import LONGEST, PHASES, Trip
 from accel.vector_unit.special import Function
@@ -20,7 +21,7 @@ SHARED = {
 """The values that all lanes may have as operands."""
 
 
-class Sink(enum.Enum, shape=4):
+class Sink(Enum, shape=4):
     """Where the words of a phase end; see `program.Phase`."""
 
     OUT = 0
@@ -34,7 +35,7 @@ class Sink(enum.Enum, shape=4):
     S1 = 8
 
 
-class Words(enum.Enum, shape=2):
+class Words(Enum, shape=2):
     """What a phase reads of x; see `program.Phase`."""
 
     ROW = 0

@@ -18,15 +18,17 @@ import math
 from collections.abc import Callable
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed
-from amaranth.lib import enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from accel.base.enumeration import Enum
 
 FRACTION, OFFSET, SEGMENTS = 23, 18, 32
 BIAS, NAN, INFINITY = 127, 0x7FC00000, 0x7F800000
 HIGHEST_EXPONENT = BIAS + 6  # of an argument of 2^x that is below 128
 
 
-class Function(enum.Enum, shape=2):
+class Function(Enum, shape=2):
     """What becomes of a trip's sum."""
 
     BYPASS = 0
