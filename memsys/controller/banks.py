@@ -22,8 +22,8 @@ class Banks(wiring.Component):
     - ``request``, ``request_writes``: one that would enter the controller; ``request_hits``: its bank is open at its row;
       ``conflict``: its address is that of a request of the other kind that is held.
     - ``open`` [banks]; ``held`` [banks], ``empty``, ``room`` (for one more), ``urgent``, ``first_writes`` (0 where none is held).
-    - ``serves_writes``: the queue served (M); ``read_ok``, ``write_ok`` [banks]: the column command of that kind is ready.
-    - ``column``: the first of the held that is of the kind of the first of all and may be served; ``taken``: it is issued.
+    - ``read_ok``, ``write_ok`` [banks]: the column command of that kind is ready.
+    - ``column``: the first of the held of the kind of the first of all that may be served. It is: nothing goes before it (T8).
     - ``opens`` [banks], ``opened``, ``opened_writes``: the ACT of this cycle and its request; ``closing`` [banks].
     """
 
@@ -42,11 +42,9 @@ class Banks(wiring.Component):
                 "room": Out(1),
                 "urgent": Out(1),
                 "first_writes": Out(1),
-                "serves_writes": In(1),
                 "read_ok": In(banks),
                 "write_ok": In(banks),
                 "column": Out(data.StructLayout({"valid": 1, "write": 1, "entry": entry})),
-                "taken": In(1),
                 "opens": In(banks),
                 "opened": In(entry),
                 "opened_writes": In(1),
@@ -62,10 +60,9 @@ class Banks(wiring.Component):
         ids = [Signal(len(self.request.id), name=f"id_{bank}", reset_less=True) for bank in range(banks)]
         writes, serve, offers = Signal(banks), Signal(banks), Signal(banks)
 
-        leaves = Mux(self.taken, serve, 0)
         m.d.sync += [
             self.open.eq((self.open & ~self.closing) | self.opens),
-            self.held.eq((self.held & ~leaves) | self.opens),
+            self.held.eq((self.held & ~serve) | self.opens),
             writes.eq(Mux(self.opened_writes, writes | self.opens, writes & ~self.opens)),
         ]
         for bank, opens in enumerate(self.opens):
@@ -88,18 +85,17 @@ class Banks(wiring.Component):
         ]
 
         order = Order(m, self.opens, "order")
-        first, kind = order.first(self.held, "of_all"), Signal()
+        first = order.first(self.held, "of_all")
         m.d.comb += [
             self.empty.eq(~self.held.any()),
-            self.urgent.eq(saturating(m, self.patience, self.empty | (first & leaves).any(), "age")),
+            self.urgent.eq(saturating(m, self.patience, self.empty | (first & serve).any(), "age")),
             self.first_writes.eq((first & writes).any()),
-            kind.eq(self.first_writes),  # with none held it does not matter
             offers.eq(
-                Mux(self.urgent, first, self.held) & Mux(kind, writes & self.write_ok, ~writes & self.read_ok),
+                Mux(self.urgent, first, self.held) & Mux(self.first_writes, writes & self.write_ok, ~writes & self.read_ok)
             ),
             serve.eq(order.first(offers, "to_serve")),
             self.column.valid.eq(serve.any()),
-            self.column.write.eq(kind),
+            self.column.write.eq(self.first_writes),
             self.column.entry.bank.eq(number(serve)),
             self.column.entry.column.eq(chosen(serve, columns)),
             self.column.entry.id.eq(chosen(serve, ids)),
@@ -107,7 +103,7 @@ class Banks(wiring.Component):
 
         if self.most < banks:
             count = Signal(range(self.most + 1))
-            m.d.sync += count.eq(count + self.opens.any() - self.taken)
+            m.d.sync += count.eq(count + self.opens.any() - self.column.valid)
             m.d.comb += self.room.eq(count != self.most)
         else:
             m.d.comb += self.room.eq(1)

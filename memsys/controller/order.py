@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import or_
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable
 
@@ -34,15 +32,22 @@ class Order:
         return found
 
 
+def any_of(values: Sequence[Value]) -> Value:
+    """The bits that are 1 in any of ``values``, as a tree."""
+    if len(values) == 1:
+        return values[0]
+    return any_of(values[: len(values) // 2]) | any_of(values[len(values) // 2 :])
+
+
 def chosen(select: Value, values: Sequence[Value | ValueCastable]) -> Value:
     """The value at the one place of ``select``; 0 where there is none."""
-    return reduce(or_, (Mux(which, value, 0) for which, value in zip(select, map(Value.cast, values), strict=True)))
+    return any_of([Mux(which, value, 0) for which, value in zip(select, map(Value.cast, values), strict=True)])
 
 
 def number(select: Value) -> Value:
     """The number of the one place of ``select``."""
     bits = max(1, (len(select) - 1).bit_length())
-    return Cat(reduce(or_, (select[i] for i in range(len(select)) if i >> bit & 1), Const(0, 1)) for bit in range(bits))
+    return Cat(Cat(select[i] for i in range(len(select)) if i >> bit & 1).any() for bit in range(bits))
 
 
 def at_least_two(bits: Value) -> Value:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from memsys.controller.order import number
+from memsys.controller.order import any_of, number
 from memsys.part import Command, Part
 
 OWED_BITS = 4
@@ -75,7 +72,7 @@ class Refresh(wiring.Component):
             first.eq(offers & -offers),
             self.offer.valid.eq(offers.any()),
             self.offer.command.eq(Mux((first & closes).any(), closing, refreshing)),
-            self.offer.bank.eq(reduce(or_, targets)),
+            self.offer.bank.eq(any_of(targets)),
         ]
         return m
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from functools import reduce
-from operator import and_, or_
+from operator import and_
 from typing import NamedTuple
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
@@ -20,6 +20,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from memsys.constraints import Constraint, Scope, constraints
+from memsys.controller.order import any_of
 from memsys.part import Command, Part
 
 RANK_COMMANDS = (Command.PREA, Command.REFAB)
@@ -87,13 +88,13 @@ class Timing(wiring.Component):
         waiting: dict[Command, list[Value]] = {command: [] for command in self.known}
         for number, timer in enumerate(timers(self.part, self.known)):
             happens = Signal(self._instances(timer.scope), name=f"happens_{number}")
-            m.d.comb += happens.eq(reduce(or_, (self._at(timer.scope, command) for command in timer.before)))
+            m.d.comb += happens.eq(any_of([self._at(timer.scope, command) for command in timer.before]))
             for cycles, flags in self._flags(m, f"{number}", happens, timer).items():
                 for command in timer.waits[cycles]:
                     waiting[command].append(self._spread(timer.scope, flags, command))
         for command, forbids in waiting.items():
             ready = getattr(self, f"ready_{command.name}")
-            m.d.comb += ready.eq(~reduce(or_, forbids)) if forbids else ready.eq(~0)
+            m.d.comb += ready.eq(~any_of(forbids)) if forbids else ready.eq(~0)
         return m
 
     def _flags(self, m: Module, name: str, happens: Value, timer: Timer) -> dict[int, Value]:
@@ -126,7 +127,7 @@ class Timing(wiring.Component):
         if scope is Scope.OTHER_RANK:
             ranks = self.part.organisation.ranks
             start = [i - i % ranks for i in range(instances)]
-            each = [reduce(or_, (each[j] for j in range(start[i], start[i] + ranks) if j != i)) for i in range(instances)]
+            each = [any_of([each[j] for j in range(start[i], start[i] + ranks) if j != i]) for i in range(instances)]
         return Cat(each)
 
     def _spread(self, scope: Scope, flags: Value, command: Command) -> Value:

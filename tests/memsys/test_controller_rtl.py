@@ -9,6 +9,7 @@ import pytest
 from channel_replay import Seen, replay
 from test_reference import often_refreshed, stream
 
+from accel.base.simulation import LONG_RUN_CYCLES, choose
 from memsys.address_map import Location, address_map
 from memsys.constraints import constraints
 from memsys.controller import ChannelController
@@ -113,7 +114,7 @@ LARGE = {
 @pytest.mark.parametrize("name", LARGE)
 def test_with_full_queues_over_many_requests(name):
     part, controller = LARGE[name]
-    check(part, controller, cases(part, seed=100, size=3000), "auto")
+    check(part, controller, cases(part, seed=100, size=2000), choose("auto", LONG_RUN_CYCLES)[0])
 
 
 @pytest.mark.long
