@@ -5,13 +5,12 @@ A part is named ``STANDARD/PART``, as in ``hbm2/dramsim3_8gb_2000``.
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from accel.base.committed import committed, read_committed
 from accel.base.quantity import Bytes, MBytesPerSecond
 from accel.base.spec import Spec, lookup
 from memsys.part import Part
@@ -47,15 +46,13 @@ class Standard(Spec):
 
 def standards() -> list[str]:
     """Names of the standards known: the files of memsys/standards."""
-    folder = files("memsys") / "standards"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return committed("memsys", "standards")
 
 
 @cache
 def load_standard(name: str) -> Standard:
     """The standard ``name`` with its parts. Raises ValueError with the nearest right name where there is none."""
-    lookup(name, dict.fromkeys(standards(), True), "DRAM standard")
-    return standard_from(name, tomllib.loads((files("memsys") / "standards" / f"{name}.toml").read_text()))
+    return standard_from(name, read_committed("memsys", "standards", name, "DRAM standard"))
 
 
 def standard_from(name: str, data: dict[str, Any]) -> Standard:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from accel.base.committed import committed
 from accel.base.spec import Spec
 from sim.errors import BadInput, RtloomError, StorageError
 
@@ -24,7 +25,7 @@ S = TypeVar("S", bound=Spec)
 
 def shipped(folder: str) -> list[str]:
     """Names (file stems) of the TOML files that rtloom ships in ``sim/FOLDER``."""
-    return sorted(f.name.removesuffix(".toml") for f in (files("sim") / folder).iterdir() if f.name.endswith(".toml"))
+    return committed("sim", folder)
 
 
 def locate(name: str | Path, folder: str, what: str, base: Path | None = None) -> tuple[str, str]:
