@@ -80,7 +80,7 @@ def conform(
 ) -> Report:
     """Play every (unit, op), in one simulation per set of parameters. Case i gets the seed ``seed + i``.
 
-    Failed cases are repeated with waves below ``artifacts`` (None: not). Raises `accel.base.rtl.ToolError` where a simulator
+    Failed cases are repeated with waves below ``artifacts`` (None: not). Raises `accel.base.errors.ToolError` where a simulator
     fails or is missing, ValueError for an op too large to simulate; a unit that disagrees is a row with a failure.
     """
     by_unit: dict[RtlUnit, list[tuple[int, Op]]] = {}

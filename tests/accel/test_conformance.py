@@ -12,7 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from accel.base import conformance, proofs, simulation
 from accel.base.conformance import conform, golden_kernel, random_cases, verify
-from accel.base.rtl import ToolError, rtlil_hash
+from accel.base.errors import ToolError
+from accel.base.rtl import rtlil_hash
 from accel.base.script import Case, passes
 from accel.base.spec import discover
 from accel.base.unit import RtlUnit

@@ -14,10 +14,11 @@ from amaranth.lib.wiring import In, Out
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accel.base.errors import ToolError
 from accel.base.liberty import LibertyError, read_liberty, read_text, to_python
 from accel.base.netlist import Netlist, share_gates
 from accel.base.power_view import power_view
-from accel.base.rtl import ToolError, elaborate
+from accel.base.rtl import elaborate
 from accel.base.synthesis import GATED_FLIPFLOPS, LibertyFiles, run_tool, synthesize
 from accel.base.tech import Tech
 from accel.table_precompute import TablePrecomputeUnit

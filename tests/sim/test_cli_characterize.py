@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from accel.base import power
+from accel.base.errors import ToolError
 from accel.base.figures import Characterisation, entries
-from accel.base.rtl import ToolError
 from accel.base.tech import Tech
 from accel.table_precompute import TablePrecomputeUnit
 

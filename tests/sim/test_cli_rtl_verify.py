@@ -11,7 +11,7 @@ import pytest
 
 from accel.arithmetic import Arithmetic
 from accel.base import conformance, rtl
-from accel.base.rtl import ToolError
+from accel.base.errors import ToolError
 from accel.vector_unit import VectorUnit
 
 SMALL = ("table_precompute", "--set", "rows=1", "--set", "group=2")
