@@ -1,0 +1,56 @@
+"""Do the cycles of NeuPIMs' simulator come out of commands and rules, on its own batch, without a fitted constant?"""
+
+import pytest
+
+from pim.channel import Practice
+from sim.reproduce import reproduce
+from sim.reproductions import pim
+from sim.reproductions.pim import BATCH, LAYOUT, LOGITS, PART, PUBLISHED, channels, slowest
+
+
+def row(setup):
+    (found,) = [r for r in reproduce("pim") if r.setup == setup]
+    return found
+
+
+def test_both_operators_within_four_percent_as_the_simulator_does():
+    assert abs(row(f"{LOGITS}, as the simulator does").error) < 0.04
+    assert abs(row("attend, as the simulator does").error) < 0.01
+
+
+def test_what_its_rules_cost_is_told_where_they_are_kept():
+    kept = row("attend, with its rules kept during a GEMV")
+    assert kept.status == "explained"
+    assert kept.error == pytest.approx(0.13, abs=0.01)
+
+
+def test_no_row_rests_on_a_constant():
+    assert all(r.constants == [] for r in reproduce("pim"))
+
+
+def test_the_batch_is_that_of_the_trace(shared_file):
+    shipped = (pim.files("sim.reproductions") / BATCH).read_text()
+    assert shipped == shared_file("traces/neupims_sharegpt_bs512_gpt3_7b_tp4.csv").read_text()
+
+
+def test_the_batch_is_that_of_the_published_run():
+    assert sum(map(sum, channels())) == 153_548
+    assert [len(channels()), sum(map(len, channels()))] == [32, 512]
+
+
+def test_a_third_of_the_time_goes_to_refresh_and_to_waiting_for_it():
+    """What is left of the facts' fitted 24 cycles per GEMV: none is in the tile, which takes 143 + 3 x 18 cycles of 288."""
+    found = slowest(LOGITS, Practice.NEUPIMS)
+    assert found.refreshes == PUBLISHED[LOGITS] // (PART.timing.trefi // 2) - 2
+    assert 0.1 < found.waited / found.cycles < 0.2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operator", list(PUBLISHED))
+@pytest.mark.parametrize("practice", list(Practice))
+def test_the_slowest_channel_is_among_the_busiest(operator, practice):
+    assert slowest(operator, practice).cycles == slowest(operator, practice, count=32).cycles
+
+
+def test_the_layout_is_that_of_a_quarter_of_gpt3_7b():
+    assert (LAYOUT.heads, LAYOUT.head_dim, LAYOUT.banks, LAYOUT.row) == (8, 128, 32, 512)
