@@ -55,13 +55,13 @@ class Channel:
         twin.recent = {key: times.copy() for key, times in self.recent.items()}
         return twin
 
-    def earliest(self, command: AnyCommand, bank: int = 0, bursts: int = 0) -> int:
-        """The first cycle in which ``command`` to ``bank`` breaks no rule of time."""
+    def earliest(self, command: AnyCommand, bank: int = 0, bursts: int = 0, since: int = NEVER) -> int:
+        """The first cycle from ``since`` on in which ``command`` to ``bank`` breaks no rule of time."""
         banks = reach(self.part, command, bank)
         if command is GEMV:
             result = int(self.allowed[READRES].max()) - result_cycles(self.part, bursts)
-            return max(int(self.allowed[COMP].max()), int(self.allowed[GEMV].max()), result)
-        first = int(self.allowed[command, banks.start : banks.stop].max())
+            return max(int(self.allowed[COMP].max()), int(self.allowed[GEMV].max()), result, since)
+        first = max(int(self.allowed[command, banks.start : banks.stop].max()), since)
         if command in COLUMN_COMMANDS:  # on the data bus before the last READRES, or after it
             before, after = _around_results(self.part, self.dual)[Command(command)]
             if self.result - before < first < self.result + after:

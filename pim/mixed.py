@@ -120,7 +120,7 @@ class _Beside:
 
     def _try(self, access: Access) -> None:
         issued = self.traffic.wanted(self.channel, access, self.player.now)
-        if issued is not None and self.channel.earliest(issued.command, issued.bank) <= self.player.now:
+        if issued is not None and self.channel.earliest(issued.command, issued.bank, since=self.player.now) == self.player.now:
             self._send(access, issued)
 
     def _block(self, operation: Operation) -> None:

@@ -71,7 +71,7 @@ class Player:
         return self.now - 1
 
     def _next(self, pending: Pending) -> tuple[tuple[AnyCommand, int, int], int]:
-        cycle, _, first = min((max(self.now, self.channel.earliest(*each)), each[1], each) for each in pending)
+        cycle, _, first = min((self.channel.earliest(*each, self.now), each[1], each) for each in pending)
         return first, cycle
 
     def _gwrite(self, operation: Gwrite) -> int:

@@ -8,11 +8,12 @@ from the end of one operation to that of the next depends on these two only, so 
 and the first one of a run, in which all rows are still closed, start + first(t) instead of out and in. Each of these is what the
 schedule of the two operations takes (`pim.schedule`), so that no timing is kept here.
 
-**Range.** ``least`` is the time alone: refresh and traffic only ever hold a command up. The most, with W, D, L, I in cycles:
+**Range.** ``least`` is the time alone: refresh and traffic only ever hold a command up. The most, with W, L and I in cycles:
 
-- Reads and writes that have gone out hold the next operation up by at most D (`_held_up`); those that go out during it hold up
-  nothing that is pending, and what comes after that by as much. Before an operation at most one access is served alone
-  (`pim.mixed.alone`). W is the sum of all of that and of the time alone.
+- Reads and writes, to rows that hold no keys or values, hold a tile up by at most tFAW and a write's turn-around
+  (`pim.mixed.held_up`), a GWRITE and with a single row buffer a tile also by closing banks and opening the vector's row again
+  (`_reopened`). Before an operation at most one of them is served alone (`pim.mixed.alone`). W is the sum of all of that and of
+  the time alone.
 - A refresh costs at most L: the longest operation, which did not fit before it; closing its rank; and tRFC, until which the
   operation after it waits, which may have to open the vector's row again. One comes every I = tREFI / ranks, so that a time T
   has at most T / I + 1 of them, T <= W + (T / I + 1) L, and most = (W + L) I / (I - L), rounded up.
@@ -86,12 +87,13 @@ class PimPrice:
         if accesses is None:
             return alone_cost
         part, events = self.part, alone_cost.events
-        operations = events["gwrite"] + events["header"]
+        operations, reopened = events["gwrite"] + events["header"], self._reopened()
+        closed = events["gwrite"] if self.dual else operations
         traffic = 1 * (accesses > 0)
-        held = self._held_up()
-        more = operations * held * traffic + smaller(accesses, operations) * alone(part)
+        more = (operations * held_up(part) + closed * reopened) * traffic + smaller(accesses, operations) * alone(part)
         interval = part.timing.trefi // part.organisation.ranks
-        lost = longest + held + held_up(part) + self._closing() + part.timing.trfc + part.timing.trcd_rd + part.banks_per_channel
+        after = part.timing.trfc + part.timing.trcd_rd + part.banks_per_channel
+        lost = longest + reopened + 2 * held_up(part) + self._closing() + after
         if lost >= interval:
             raise ValueError(f"{part}: no bound, as a refresh may cost {lost} cycles and comes every {interval}")
         most = [
@@ -99,11 +101,11 @@ class PimPrice:
         ]
         return CostRange(most[0], most[1], events, least=alone_cost)
 
-    def _held_up(self) -> int:
-        """D: by how much reads and writes hold up an operation at most: closing its banks, and opening the vector's row."""
+    def _reopened(self) -> int:
+        """Cycles at most to close the banks of an operation after reads and writes, and to open the vector's row."""
         t = self.part.timing
         banks = 1 if self.dual else self.part.banks_per_channel
-        return closing(self.part) + banks + t.trp + t.trc + t.trcd_rd + held_up(self.part)
+        return closing(self.part) + banks + t.trp + t.trc + t.trcd_rd
 
     def _closing(self) -> int:
         """Cycles until a rank is closed for a refresh: PPRE and PRE to every bank, tRP, REFAB."""

@@ -50,7 +50,7 @@ class Traffic:
                 continue
             seen.add(access.bank)
             issued = self.wanted(channel, access, now)
-            if issued is not None and channel.earliest(issued.command, issued.bank) <= now:
+            if issued is not None and channel.earliest(issued.command, issued.bank, since=now) == now:
                 yield access, issued
 
     def wanted(self, channel: Channel, access: Access, now: int) -> Issued | None:

@@ -40,7 +40,7 @@ LOGITS = "logits and softmax"
 PUBLISHED = {LOGITS: 127_081, "attend": 139_157}
 PRACTICES = {Practice.NEUPIMS: "as the simulator does", Practice.SOUND: "with its rules kept during a GEMV"}
 KEPT = (
-    "the simulator lets a row close 5 cycles after its GEMV starts, while bursts of it are still to be read, which a bank cannot. "
+    "the simulator lets a row close 5 cycles after its GEMV starts, while bursts of it are still to be read; a bank cannot. "
     "Kept open until the result is there, a tile whose last GEMV has n bursts takes 2 max(n, 6) cycles more"
 )
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from memsys.part import Command
+from memsys.part import COLUMN_COMMANDS, Command
 from memsys.standard import load_part
+from pim import channel as channel_module
 from pim.mixed import PATIENCE, alone, closing, play_beside
 from pim.monitor import late_refreshes, violations
 from pim.price import PimPrice
@@ -17,6 +18,7 @@ from pim.traffic import Access, Traffic
 
 PARTS = [load_part(name) for name in ("hbm2/neupims_8gb_2000", "hbm2/dramsim3_8gb_2000", "ddr4/dramsim3_8gb_x8_3200")]
 PART = PARTS[0]
+REFRESHED_WITHIN = closing(PART) + 2 * PART.banks_per_rank + PART.timing.trp + 1
 OPERATIONS = {"logits": logits, "attend": attend}
 
 shapes = st.tuples(st.sampled_from(PARTS), st.integers(1, 9), st.sampled_from([32, 64, 128, 256]), st.booleans())
@@ -67,8 +69,7 @@ def test_beside_reads_and_writes_nothing_is_broken_and_the_time_lies_in_the_rang
     traffic = Traffic.of([a._replace(arrival=a.arrival + start) for a in some])
     found = play_beside(PART, work_of(kind, layout, context), traffic, dual=dual, start=start)
     assert violations(PART, found.commands, dual) == []
-    slack = closing(PART) + 2 * PART.banks_per_rank + PART.timing.trp + 1
-    assert late_refreshes(PART, found.commands, start, found.commands[-1].cycle, slack) == []
+    assert late_refreshes(PART, found.commands, start, found.commands[-1].cycle, REFRESHED_WITHIN) == []
     cost = getattr(PimPrice(PART, layout, dual), kind)(context, len(some))
     assert cost.least.cycles <= found.cycles <= cost.cycles
     served = [c for c in found.commands if c.command in (Command.RD, Command.WR)]
@@ -80,6 +81,41 @@ def storm(count, seed, every=1):
     return [
         Access(int(i) * every, int(rng.integers(32)), 20_000 + int(rng.integers(64)), bool(rng.integers(2))) for i in range(count)
     ]
+
+
+def drawn(seed):
+    """A channel under load: the arguments of `play_beside`, the request's kind, layout and context, and the accesses."""
+    rng = np.random.default_rng(seed)
+    kind, context = str(rng.choice(list(OPERATIONS))), int(rng.integers(1, 400))
+    layout = layout_on(PART, int(rng.integers(1, 6)), int(rng.choice([32, 64, 128])), full_rows=False)
+    start, every = int(rng.integers(4000)), int(rng.choice([0, 1, 5, 40]))
+    banks, rows = int(rng.choice([1, 4, 32])), int(rng.choice([1, 3, 100]))
+    some = [
+        Access(start + i * every, int(rng.integers(banks)), 20_000 + int(rng.integers(rows)), bool(rng.integers(2)))
+        for i in range(int(rng.integers(1, 120)))
+    ]
+    arguments = {"dual": bool(rng.integers(2)), "start": start, "patience": int(rng.choice([1, 50, 512]))}
+    return arguments, kind, layout, context, some
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_under_load_nothing_is_broken_and_the_time_lies_in_the_range(seed):
+    arguments, kind, layout, context, some = drawn(seed)
+    found = play_beside(PART, work_of(kind, layout, context), Traffic.of(some), **arguments)
+    assert violations(PART, found.commands, arguments["dual"]) == []
+    assert late_refreshes(PART, found.commands, arguments["start"], found.commands[-1].cycle, REFRESHED_WITHIN) == []
+    cost = getattr(PimPrice(PART, layout, arguments["dual"]), kind)(context, len(some))
+    assert cost.least.cycles <= found.cycles <= cost.cycles
+
+
+def test_reads_and_writes_that_forget_the_results_on_the_bus_are_seen(monkeypatch):
+    monkeypatch.setattr(channel_module, "_around_results", lambda part, dual: dict.fromkeys(COLUMN_COMMANDS, (0, 0)))
+    lines = []
+    for seed in range(12):
+        arguments, kind, layout, context, some = drawn(seed)
+        found = play_beside(PART, work_of(kind, layout, context), Traffic.of(some), **arguments)
+        lines += violations(PART, found.commands, arguments["dual"])
+    assert any("READRES" in line for line in lines)
 
 
 @pytest.mark.parametrize("dual", [True, False])

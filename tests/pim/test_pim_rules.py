@@ -109,8 +109,7 @@ def test_memory_reads_beside_a_gemv_but_not_where_its_result_is_on_the_bus():
         channel = Channel(PART)
         channel.issue(Issued(0, ACT, 0, 3))
         channel.issue(Issued(100, GEMV, 0, 7, 8))  # its result in cycle 116, for 4 cycles either side
-        channel.allowed[RD] = channel.allowed[RD].clip(min=cycle)
-        assert channel.earliest(RD, 0) == wanted
+        assert channel.earliest(RD, 0, since=cycle) == wanted
 
 
 def test_a_single_row_buffer_neither_reads_nor_writes_during_a_gemv():
