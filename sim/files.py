@@ -6,6 +6,7 @@ Each fault is one line: ``file: key.path: what was wanted, what was got; did you
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -205,3 +206,10 @@ def _specs_in(annotation: Any) -> list[type[Spec]]:
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, Spec) else []
     return [c for a in getattr(annotation, "__args__", ()) for c in _specs_in(a)]
+
+
+def shared_file(path: Path) -> Path | None:
+    """``path`` below the folder that RTLOOM_SHARED names: a trace or library that is not shipped. None where it is not there."""
+    folder = os.environ.get("RTLOOM_SHARED")
+    found = Path(folder) / path if folder else None
+    return found if found is not None and found.is_file() else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 
 from accel.base.spec import lookup
 from sim import reproductions
 from sim.errors import BadInput
-from sim.reproductions.base import Row
+from sim.reproductions.base import LeftOut, Row
 
 
 def systems() -> list[str]:
@@ -16,15 +17,22 @@ def systems() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(reproductions.__path__) if m.name != "base")
 
 
-def reproduce(system: str | None = None) -> list[Row]:
+def reproduce(system: str | None = None, missing: Callable[[str], None] = lambda message: None) -> list[Row]:
     """Every published figure of ``system`` (of all systems where it is None) beside the simulated one.
 
-    Raises BadInput, with the nearest right name, where there is no such system.
+    ``missing`` is told of rows that need a file which is not there. Raises BadInput, with the nearest right name, where there is
+    no such system.
     """
     if system is not None:
         try:
             lookup(system, dict.fromkeys(systems(), True), "system")
         except ValueError as error:
             raise BadInput(str(error)) from None
-    names = systems() if system is None else [system]
-    return [row for name in names for row in importlib.import_module(f"sim.reproductions.{name}").rows()]
+    found = []
+    for name in systems() if system is None else [system]:
+        for row in importlib.import_module(f"sim.reproductions.{name}").rows():
+            if isinstance(row, LeftOut):
+                missing(f"{name}: {row.what} left out: wanted {row.wanted}")
+            else:
+                found.append(row)
+    return found

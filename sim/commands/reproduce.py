@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.commands.emit import emit
-from sim.commands.output import table
+from sim.commands.output import log, table
 from sim.reproduce import reproduce
 
 COLUMNS = ("system", "setup", "metric", "published", "simulated", "unit", "error", "status")
@@ -14,7 +14,7 @@ COLUMNS = ("system", "setup", "metric", "published", "simulated", "unit", "error
 
 def main(*, system: str | None, out: Path | None, json: bool) -> None:
     """Print every row; with ``--json`` with its source, constants and note."""
-    rows = [row.as_dict() for row in reproduce(system)]
+    rows = [row.as_dict() for row in reproduce(system, log)]
     shown = [[f"{row['error']:+.1%}" if c == "error" else row[c] for c in COLUMNS] for row in rows]
     emit("reproduce", rows, "\n".join([table(shown, COLUMNS), *_notes(rows)]), json, out)
 

@@ -41,3 +41,11 @@ class Row:
         data = asdict(self) | {"error": self.error, "status": self.status}
         del data["tolerance"]
         return data
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows that cannot be made on this machine: ``what`` they are, and what is ``wanted`` for them."""
+
+    what: str
+    wanted: str

@@ -16,7 +16,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from memsys.standard import load_part
 from pim.channel import Practice
@@ -24,12 +24,14 @@ from pim.price import PimPrice
 from pim.rules import gwrite_cycles
 from pim.schedule import Schedule, play
 from pim.tiles import Operation, Tile, attend, layout_on, logits
-from sim.reproductions.base import Row
+from sim.errors import BadInput
+from sim.files import shared_file
+from sim.reproductions.base import LeftOut, Row
 
 PART = load_part("hbm2/neupims_8gb_2000")
 LAYOUT = layout_on(PART, heads=8, head_dim=128)
-BATCH = "neupims_sharegpt.csv"
-"""Tokens and channel of each request of the simulator's run, from its repository (ShareGPT, batch 512)."""
+BATCH = Path("traces") / "neupims_sharegpt_bs512_gpt3_7b_tp4.csv"
+"""Tokens and channel of each request of the simulator's run (ShareGPT, batch 512), which is not shipped."""
 STARTS = 87268
 """Cycle in which the run's first stage ends, as it printed: it decides how the first refresh falls."""
 BUSIEST = 4
@@ -46,9 +48,12 @@ KEPT = (
 
 
 def channels() -> list[list[int]]:
-    """Tokens of the requests of each channel."""
+    """Tokens of the requests of each channel. Raises BadInput where the batch is not there."""
     found: defaultdict[int, list[int]] = defaultdict(list)
-    with (files("sim.reproductions") / BATCH).open() as lines:
+    batch = shared_file(BATCH)
+    if batch is None:
+        raise BadInput(f"wanted the batch of NeuPIMs' run: RTLOOM_SHARED with {BATCH} in it")
+    with batch.open() as lines:
         for line in csv.DictReader(lines):
             found[int(line["ch_idx"])].append(int(line["seq_len"]))
     return [found[channel] for channel in sorted(found)]
@@ -109,6 +114,9 @@ def estimate_rows() -> Iterable[Row]:
         )
 
 
-def rows() -> Iterable[Row]:
-    yield from operator_rows()
+def rows() -> Iterable[Row | LeftOut]:
+    if shared_file(BATCH) is None:
+        yield LeftOut("cycles of a batch", f"RTLOOM_SHARED with {BATCH} in it")
+    else:
+        yield from operator_rows()
     yield from estimate_rows()
