@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DESIGN, ENERGIES, entry
+from small_system import DESIGN, ENERGIES, entry
 
 from sim.result import Result
 
