@@ -167,6 +167,20 @@ def test_every_other_weaker_rule_too(part, controller, timing):
     mutant(part, controller, timing)
 
 
+CHANGES = {"depth": 7, "held": 3, "drain_start": 5, "drain_stop": 2, "patience": 61, "page": "closed", "refresh": "none"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("parameter", CHANGES)
+def test_every_parameter_is_seen_in_the_commands(parameter):
+    part, controller = often_refreshed(small(TWO_RANKS)), Controller(depth=8, held=4, drain_start=6, drain_stop=1, patience=60)
+    changed = controller.model_copy(update={parameter: CHANGES[parameter]})
+    requests = stream(part, seed=3, size=400, rows=3, writes=0.4, pace=4)
+    [seen] = replay(ChannelController(part, changed, ID_BITS), [(requests, 0)])
+    [wanted] = run(part, requests, controller, traced=True).trace
+    assert [i[:3] for i in seen.commands[: len(wanted)]] != [i[:3] for i in wanted]
+
+
 @pytest.mark.parametrize("name", parts())
 def test_rules_that_others_imply_are_not_built(name):
     part = load_part(name)
