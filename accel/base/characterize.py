@@ -44,6 +44,8 @@ COMPARED = 20_000
 """Cells of a composed netlist that is itself compared with a flat one; of a larger one, a smaller array is."""
 COMPARED_WORKLOADS = 10
 
+MOST_RTLIL = 150_000_000
+"""Characters of RTLIL of a unit that is characterised as a whole, which take some minutes to elaborate."""
 Progress = Callable[[str], None]
 
 
@@ -72,6 +74,7 @@ def characterize(
     ToolError for a tool that is missing or fails, MappingError where netlist and RTL differ or the RTL stops, and ValueError
     where the workloads do not tell the events apart.
     """
+    _check_size(unit)
     progress("reading Liberty files")
     files = LibertyFiles.read(liberty)
     with ThreadPoolExecutor(2) as beside:  # foreign tools, while the RTL is simulated here
@@ -180,6 +183,17 @@ class Bench:
             library=describe(self.files.library),
             tools=", ".join(filter(None, [mapped.tool, priced.tool if priced else ""])),
             note=note,
+        )
+
+
+def _check_size(unit: RtlUnit) -> None:
+    """Raise UnitError where ``unit`` would take minutes to elaborate, by the size of a small one."""
+    small = shrunk(unit)
+    times = math.prod(extents(unit).values()) / math.prod(extents(small).values())
+    if times > 1 and (about := len(_built(small)) * times) > MOST_RTLIL:
+        raise UnitError(
+            f"{_named(unit)} would be about {about / 1e6:,.0f} MB of RTLIL, wanted at most {MOST_RTLIL // 10**6}; figures of a "
+            "larger array are scaled from smaller ones by python -m accel.base.enlarged (accel/tech/README.md)"
         )
 
 

@@ -123,7 +123,7 @@ def entries(result: Characterisation, date: datetime.date) -> list[dict[str, Any
         how = f"fit over {result.fit.workloads} workloads, residual {result.fit.residual:.1%}, held out {result.fit.held_out:.1%}"
         carrier = result.fit.carrier.get(event)
         if joules == 0 and not carrier:
-            how = f"too little to tell from nothing; {how}"
+            how = f"not told apart, its joules lie with the cycle and the other events of its runs; {how}"
         if carrier:
             how = f"follows from {carrier} in every workload, which holds its joules; {how}"
         shown = "; ".join(filter(None, [f"{how}, seed {result.seed}", result.how, result.statistics, where]))

