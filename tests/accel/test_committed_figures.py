@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accel.arithmetic import Arithmetic
 from accel.base import tech as tech_module
+from accel.base.characterize import characterize
 from accel.base.figures import stale, units_of
 from accel.base.rtl import rtlil_hash
 from accel.base.stimuli import templates
@@ -35,3 +37,12 @@ def test_the_readme_tells_the_truth():
     readme = Path(tech_module.__file__).parent.parent / "tech" / "README.md"
     failures, tried = doctest.testfile(str(readme), module_relative=False)
     assert (failures, tried > 3) == (0, True)
+
+
+def test_the_joules_of_one_unit_come_out_again(liberty, opensta):
+    """The RTL is not all that they follow from: workloads, tools and library are played again."""
+    unit = Arithmetic(format="int8", function="add")
+    found = {entry.event: entry for entry in Tech.load("asap7").entry if entry.matches(unit.kind(), dict(unit))}
+    again = characterize(unit, liberty)
+    assert again.clock_mhz == pytest.approx(found[None].clock / 1e6, rel=0.01)
+    assert again.fit.joules == pytest.approx({event: e.energy for event, e in found.items() if event}, rel=0.01)
