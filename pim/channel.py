@@ -63,7 +63,7 @@ class Channel:
             return max(int(self.allowed[COMP].max()), int(self.allowed[GEMV].max()), result, since)
         first = max(int(self.allowed[command, banks.start : banks.stop].max()), since)
         if command in COLUMN_COMMANDS:  # on the data bus before the last READRES, or after it
-            before, after = _around_results(self.part, self.dual)[Command(command)]
+            before, after = around_results(self.part, self.dual)[Command(command)]
             if self.result - before < first < self.result + after:
                 first = self.result + after
         return first
@@ -75,7 +75,7 @@ class Channel:
             self._gemv(cycle, issued.bursts)
             return
         banks = reach(self.part, command, bank)
-        np.maximum(self.allowed, _waits(self.part, self.dual)[command, banks.start] + cycle, out=self.allowed)
+        np.maximum(self.allowed, waits(self.part, self.dual)[command, banks.start] + cycle, out=self.allowed)
         for key, rule, within in _windows(self.part, self.dual):
             if command is rule.before and bank in within:
                 times = self.recent[key]
@@ -94,17 +94,17 @@ class Channel:
                 self.row[each] = CLOSED
 
     def _gemv(self, cycle: int, bursts: int) -> None:
-        waits = _waits(self.part, self.dual)
+        table = waits(self.part, self.dual)
         result = cycle + result_cycles(self.part, bursts)
         sound = self.practice is Practice.SOUND
         last = cycle + (bursts - 1) * comp_cycles(self.part)
         columns = list(COLUMN_COMMANDS)
         held = self.allowed[columns]
-        np.maximum(held, waits[READRES, 0][columns] + self.result, out=held)  # of the READRES before this one
-        np.maximum(self.allowed, waits[GEMV, 0] + cycle, out=self.allowed)
-        np.maximum(self.allowed, waits[COMP, 0] + (last if sound else cycle), out=self.allowed)
-        after = waits[READRES, 0] + (result if sound else cycle)
-        after[[COMP, READRES]] = waits[READRES, 0][[COMP, READRES]] + result
+        np.maximum(held, table[READRES, 0][columns] + self.result, out=held)  # of the READRES before this one
+        np.maximum(self.allowed, table[GEMV, 0] + cycle, out=self.allowed)
+        np.maximum(self.allowed, table[COMP, 0] + (last if sound else cycle), out=self.allowed)
+        after = table[READRES, 0] + (result if sound else cycle)
+        after[[COMP, READRES]] = table[READRES, 0][[COMP, READRES]] + result
         after[columns] = held
         np.maximum(self.allowed, after, out=self.allowed)
         self.result = result
@@ -131,7 +131,7 @@ class Channel:
 
 
 @cache
-def _waits(part: Part, dual: bool) -> dict[tuple[AnyCommand, int], Cycles]:
+def waits(part: Part, dual: bool) -> dict[tuple[AnyCommand, int], Cycles]:
     """By command and the first bank that it reaches: cycles [commands, banks] until each may follow in each bank."""
     found: dict[tuple[AnyCommand, int], Cycles] = {}
     banks = np.arange(part.banks_per_channel)
@@ -140,13 +140,12 @@ def _waits(part: Part, dual: bool) -> dict[tuple[AnyCommand, int], Cycles]:
             first = reach(part, command, bank)
             if first.start != bank:
                 continue
-            waits = np.full((len(COMMANDS), len(banks)), NEVER, np.int64)
+            table = np.full((len(COMMANDS), len(banks)), NEVER, np.int64)
             for rule in rules(part, dual):
                 if rule.before is command and rule.window == 1:
-                    waits[rule.after, meeting(part, rule.scope, first)] = np.maximum(
-                        waits[rule.after, meeting(part, rule.scope, first)], rule.cycles
-                    )
-            found[command, bank] = waits
+                    near = meeting(part, rule.scope, first)
+                    table[rule.after, near] = np.maximum(table[rule.after, near], rule.cycles)
+            found[command, bank] = table
     return found
 
 
@@ -180,7 +179,7 @@ def _windows(part: Part, dual: bool) -> tuple[tuple[tuple[Rule, int], Rule, rang
 
 
 @cache
-def _around_results(part: Part, dual: bool) -> dict[Command, tuple[int, int]]:
+def around_results(part: Part, dual: bool) -> dict[Command, tuple[int, int]]:
     """For RD and WR: how long before a READRES they must come, and how long after it."""
     found = dict.fromkeys(COLUMN_COMMANDS, (0, 0))
     for rule in rules(part, dual):

@@ -6,7 +6,7 @@ of a refresh, with a single row buffer every bank of a tile; or opens the row of
 
 Nobody starves: before an operation starts, the oldest access is served alone if it has waited for ``patience`` cycles or more. A
 refresh is never late: an operation, or an access, starts only if it ends before the next refresh is due, whatever else goes out
-(`held_up`, `alone`).
+(`pim.schedule.reserved`, `alone`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pim.channel import CLOSED, Channel
 from pim.commands import Issued
 from pim.player import Pending, Player, Refresh
 from pim.rules import PPRE
-from pim.schedule import Schedule
+from pim.schedule import Schedule, check_length, closed_within, reserved
 from pim.tiles import Gwrite, Operation, Tile
 from pim.traffic import Access, Traffic
 
@@ -32,16 +32,11 @@ def held_up(part: Part) -> int:
     return t.tfaw + t.cwl + part.burst_cycles + t.twtr_l
 
 
-def closing(part: Part) -> int:
-    """Cycles until a bank can be closed at most, after whatever command."""
-    return max(part.timing.tras, part.write_recovery, part.timing.trtp)
-
-
 def alone(part: Part) -> int:
     """Cycles that an access takes at most that is served alone: PPRE, PRE, ACT and its burst, each after whatever command."""
     t = part.timing
     turn = max(part.read_to_write, t.cwl + part.burst_cycles + t.twtr_l)
-    return 2 * closing(part) + max(t.trc, t.trp + t.tfaw) + max(t.trcd_rd, t.trcd_wr) + turn + part.banks_per_rank
+    return 2 * closed_within(part) + max(t.trc, t.trp + t.tfaw) + max(t.trcd_rd, t.trcd_wr) + turn + part.banks_per_rank
 
 
 def play_beside(
@@ -69,23 +64,15 @@ class _Beside:
         end = self.start
         for operation in operations:
             self._serve_the_oldest()
-            waited = False
-            while not self._fits(operation):
-                if waited:
-                    raise ValueError(f"{self.part}: {operation} does not fit between two refreshes")
+            check_length(self.part, operation, self.channel.dual)
+            while self.player.now + reserved(self.channel, operation, self.player.now) >= self.due:
                 self._refresh()
                 self._serve_the_oldest()
-                waited = True
             self._block(operation)
             end = self.player.run(operation)
             self.found.operations += 1
         self.found.cycles = end - self.start
         return self.found
-
-    def _fits(self, operation: Operation) -> bool:
-        """Whether ``operation`` ends before the next refresh is due."""
-        trial = Player(self.channel.copy(), self.player.now)
-        return trial.run(operation) + held_up(self.part) < self.due
 
     def _refresh(self) -> None:
         self._idle_until(self.due)

@@ -14,9 +14,9 @@ schedule of the two operations takes (`pim.schedule`), so that no timing is kept
   (`pim.mixed.held_up`), a GWRITE and with a single row buffer a tile also by closing banks and opening the vector's row again
   (`_reopened`). Before an operation at most one of them is served alone (`pim.mixed.alone`). W is the sum of all of that and of
   the time alone.
-- A refresh costs at most L: the longest operation, which did not fit before it; closing its rank; and tRFC, until which the
-  operation after it waits, which may have to open the vector's row again. One comes every I = tREFI / ranks, so that a time T
-  has at most T / I + 1 of them, T <= W + (T / I + 1) L, and most = (W + L) I / (I - L), rounded up.
+- A refresh costs at most L: what is reserved for the operation that did not fit before it; closing its rank; and tRFC, until
+  which the operation after it waits, which may have to open the vector's row again. One comes every I = tREFI / ranks, so that
+  a time T has at most T / I + 1 of them, T <= W + (T / I + 1) L, and most = (W + L) I / (I - L), rounded up.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from accel.base.cost_range import CostRange
 from accel.base.extent import smaller
 from accel.base.mapping import ceil_div
 from memsys.part import Part
+from pim.commands import result_cycles
 from pim.layout import KvLayout
-from pim.mixed import alone, closing, held_up
-from pim.schedule import play
+from pim.mixed import alone, held_up
+from pim.rules import gwrite_cycles
+from pim.schedule import closed_within, fixed_of_gwrite, fixed_of_tile, per_result, play
 from pim.tiles import Gwrite, Operation, Tile
 
 
@@ -62,7 +64,7 @@ class PimPrice:
         cold = warm - self._out(kinds[-1]) - self._in(kinds[0]) + self._start() + self._first(kinds[0])
         bursts = tiles * sum(tile.bursts * tile.results for tile in kinds)
         events = self._events(len(kinds) + 0 * tiles, len(kinds) * tiles, bursts, tiles * lay.heads)
-        return self._ranged(Cost(cold, warm, events), accesses, max(map(self._longest, kinds)))
+        return self._ranged(Cost(cold, warm, events), accesses, max(map(self._reserved, kinds)))
 
     def attend(self, context: Any, accesses: Any = None) -> Cost:
         """p V over ``context`` tokens; as `logits`."""
@@ -81,9 +83,9 @@ class PimPrice:
         if isinstance(context, int):
             cold, warm = int(cold), int(warm)
             events = {name: int(count) for name, count in events.items()}
-        return self._ranged(Cost(cold, warm, events), accesses, max(map(self._longest, self._chunks())))
+        return self._ranged(Cost(cold, warm, events), accesses, max(map(self._reserved, self._chunks())))
 
-    def _ranged(self, alone_cost: Cost, accesses: Any, longest: int) -> Cost:
+    def _ranged(self, alone_cost: Cost, accesses: Any, reserved: int) -> Cost:
         if accesses is None:
             return alone_cost
         part, events = self.part, alone_cost.events
@@ -93,7 +95,7 @@ class PimPrice:
         more = (operations * held_up(part) + closed * reopened) * traffic + smaller(accesses, operations) * alone(part)
         interval = part.timing.trefi // part.organisation.ranks
         after = part.timing.trfc + part.timing.trcd_rd + part.banks_per_channel
-        lost = longest + reopened + 2 * held_up(part) + self._closing() + after
+        lost = reserved + reopened + held_up(part) + self._closing() + after
         if lost >= interval:
             raise ValueError(f"{part}: no bound, as a refresh may cost {lost} cycles and comes every {interval}")
         most = [
@@ -105,11 +107,11 @@ class PimPrice:
         """Cycles at most to close the banks of an operation after reads and writes, and to open the vector's row."""
         t = self.part.timing
         banks = 1 if self.dual else self.part.banks_per_channel
-        return closing(self.part) + banks + t.trp + t.trc + t.trcd_rd
+        return closed_within(self.part) + banks + t.trp + t.trc + t.trcd_rd
 
     def _closing(self) -> int:
         """Cycles until a rank is closed for a refresh: PPRE and PRE to every bank, tRP, REFAB."""
-        return closing(self.part) + 2 * self.part.banks_per_rank + self.part.timing.trp + 1
+        return closed_within(self.part) + 2 * self.part.banks_per_rank + self.part.timing.trp + 1
 
     def _events(self, groups: Any, tiles: Any, bursts: Any, results: Any) -> dict[str, Any]:
         """Commands, and parts of GEMVs; rows that are opened are counted as closed, also the last ones."""
@@ -130,8 +132,12 @@ class PimPrice:
         """``of`` tiles of attend, by their bursts; 0 at 0."""
         return np.array([0, *map(of, self._chunks())], np.int64)
 
-    def _longest(self, tile: Tile) -> int:
-        return max(self._start(), self._first(tile), self._in(tile), self._same(tile), self._out(tile))
+    def _reserved(self, tile: Tile) -> int:
+        """What `pim.schedule.reserved` can ask for at most before ``tile`` or its GWRITE."""
+        t = self.part.timing
+        before = max(gwrite_cycles(self.part), result_cycles(self.part, tile.bursts) + t.trtp, t.tras)
+        takes = fixed_of_tile(self.part, self.dual) + tile.results * per_result(self.part, tile.bursts)
+        return before + max(takes, fixed_of_gwrite(self.part))
 
     def _start(self) -> int:
         return self._takes(Gwrite())

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from memsys.part import Part
 from pim.channel import CLOSED, Channel, Practice
-from pim.commands import Issued, comp_cycles
+from pim.commands import ADDER_TREE, Issued, comp_cycles, result_cycles
 from pim.player import ANY_ROW, Player, Refresh
-from pim.rules import gwrite_cycles
+from pim.rules import HEADER, PPRE, gwrite_cycles
 from pim.tiles import Gwrite, Operation, Tile
 
 
@@ -52,16 +52,9 @@ def play(
     interval, ranks = part.timing.trefi // part.organisation.ranks, part.organisation.ranks
     due, now, end = (start // interval + 1) * interval, start, start
     for operation in operations:
-        waited = None
-        while refresh:
-            done = _performed(channel, operation, now)
-            fits = now + _reserved(channel, operation, done) < due
-            if fits and now < due:
-                break
-            if waited is not None:
-                raise ValueError(f"{part}: {operation} takes {done.end} cycles, which do not fit between two refreshes")
-            waited = max(due - now, 0)
-            found.waited += waited
+        check_length(part, operation, dual)
+        while refresh and now + reserved(channel, operation, now) >= due:
+            found.waited += max(due - now, 0)
             done = _performed(channel, Refresh((due // interval - 1) % ranks), max(now, due))
             channel, now = _apply(found, done, max(now, due), operation, keep)
             due += interval
@@ -114,17 +107,66 @@ def _performed(channel: Channel, operation: Operation | Refresh, now: int) -> Do
     return found
 
 
-def _reserved(channel: Channel, operation: Operation, done: Done) -> int:
-    """Cycles that must be left until the next refresh is due."""
-    if channel.practice is Practice.SOUND:
-        return done.end
+def reserved(channel: Channel, operation: Operation, now: int) -> int:
+    """Cycles before the next refresh is due in which ``operation`` may still start in cycle ``now``: as many as it takes at most.
+
+    The cycles until the operation before has ended, which decide when a row can close and a HEADER come, and a sum over the
+    commands, of which each waits for all that were before it.
+    """
+    if channel.practice is Practice.NEUPIMS:
+        return _estimated(channel, operation)
+    left = max(int(channel.allowed[[PPRE, HEADER]].max()) - now, 0)
+    if isinstance(operation, Gwrite):
+        return left + fixed_of_gwrite(channel.part)
+    return left + fixed_of_tile(channel.part, channel.dual) + operation.results * per_result(channel.part, operation.bursts)
+
+
+def fixed_of_gwrite(part: Part) -> int:
+    """PRE, ACT and GWRITE, each after whatever read or write."""
+    t = part.timing
+    return closed_within(part) + t.trp + t.tfaw + t.trcd_rd + t.cwl + part.burst_cycles + t.twtr_l + gwrite_cycles(part)
+
+
+def fixed_of_tile(part: Part, dual: bool) -> int:
+    """All of a tile but its GEMVs: a PPRE, and with a single row buffer a PRE, to each bank, HEADER, PACTs, and the last data."""
+    t, banks = part.timing, part.banks_per_channel
+    closing = banks if dual else 2 * banks + closed_within(part)
+    opening = t.trp + t.tfaw * (part.banks_per_rank // part.organisation.banks) + part.organisation.ranks + t.trcd_rd
+    return closing + 1 + opening + t.cl + part.burst_cycles
+
+
+def per_result(part: Part, bursts: int) -> int:
+    """Cycles from one GEMV to the next."""
+    return result_cycles(part, bursts) + comp_cycles(part)
+
+
+def closed_within(part: Part) -> int:
+    """Cycles until a bank can be closed at most, after whatever read or write."""
+    return max(part.timing.tras, part.write_recovery, part.timing.trtp)
+
+
+def check_length(part: Part, operation: Operation, dual: bool) -> None:
+    """Raise ValueError where ``operation`` does not fit between two refreshes."""
+    t, interval = part.timing, part.timing.trefi // part.organisation.ranks
+    most = interval - t.trfc - closed_within(part) - 2 * part.banks_per_rank - t.trp
+    tile = isinstance(operation, Tile)
+    takes = fixed_of_gwrite(part) if isinstance(operation, Gwrite) else fixed_of_tile(part, dual)
+    takes += operation.results * per_result(part, operation.bursts) if isinstance(operation, Tile) else 0
+    if takes >= most:
+        raise ValueError(
+            f"{part}: {operation} may take {takes} cycles, and {most} fit between two refreshes"
+            f"{'; wanted fewer results in a tile' if tile else ''}"
+        )
+
+
+def _estimated(channel: Channel, operation: Operation) -> int:
+    """What the NeuPIMs simulator reserves."""
     t, part = channel.part.timing, channel.part
     if isinstance(operation, Gwrite):
         opened = 0 if channel.row[operation.bank] == operation.row else t.trp + t.trcd_rd
         return 1 + opened + gwrite_cycles(part)
     groups = part.banks_per_channel // part.organisation.banks
     closings = sum(row != CLOSED for row in channel.pim_row) * t.trtp
-    total = 1 << (operation.bursts - 1).bit_length()
-    results = operation.results
-    compute = comp_cycles(part) * max(total * results, 6) + max(part.burst_cycles, t.tccd_l) * (results - 1)
+    bursts, results = 1 << (operation.bursts - 1).bit_length(), operation.results
+    compute = comp_cycles(part) * max(bursts * results, ADDER_TREE) + max(part.burst_cycles, t.tccd_l) * (results - 1)
     return 1 + closings + t.tfaw * (groups // 2 - 1) + t.trcd_rd + compute

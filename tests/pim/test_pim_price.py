@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from memsys.part import COLUMN_COMMANDS, Command
 from memsys.standard import load_part
 from pim import channel as channel_module
-from pim.mixed import PATIENCE, alone, closing, play_beside
+from pim.mixed import PATIENCE, alone, play_beside
 from pim.monitor import late_refreshes, violations
 from pim.price import PimPrice
 from pim.rules import GEMV, GWRITE, HEADER, PACT, PPRE
-from pim.schedule import play
+from pim.schedule import closed_within, play
 from pim.tiles import attend, layout_on, logits
 from pim.traffic import Access, Traffic
 
 PARTS = [load_part(name) for name in ("hbm2/neupims_8gb_2000", "hbm2/dramsim3_8gb_2000", "ddr4/dramsim3_8gb_x8_3200")]
 PART = PARTS[0]
-REFRESHED_WITHIN = closing(PART) + 2 * PART.banks_per_rank + PART.timing.trp + 1
+REFRESHED_WITHIN = closed_within(PART) + 2 * PART.banks_per_rank + PART.timing.trp + 1
 OPERATIONS = {"logits": logits, "attend": attend}
 
 shapes = st.tuples(st.sampled_from(PARTS), st.integers(1, 9), st.sampled_from([32, 64, 128, 256]), st.booleans())
@@ -109,7 +109,7 @@ def test_under_load_nothing_is_broken_and_the_time_lies_in_the_range(seed):
 
 
 def test_reads_and_writes_that_forget_the_results_on_the_bus_are_seen(monkeypatch):
-    monkeypatch.setattr(channel_module, "_around_results", lambda part, dual: dict.fromkeys(COLUMN_COMMANDS, (0, 0)))
+    monkeypatch.setattr(channel_module, "around_results", lambda part, dual: dict.fromkeys(COLUMN_COMMANDS, (0, 0)))
     lines = []
     for seed in range(12):
         arguments, kind, layout, context, some = drawn(seed)

@@ -33,7 +33,7 @@ def test_both_operators_within_four_percent_as_the_simulator_does(batch):
 def test_what_its_rules_cost_is_told_where_they_are_kept(batch):
     kept = row("attend, with its rules kept during a GEMV")
     assert kept.status == "explained"
-    assert kept.error == pytest.approx(0.13, abs=0.01)
+    assert kept.error == pytest.approx(0.158, abs=0.01)
 
 
 def test_no_row_rests_on_a_constant(batch):
