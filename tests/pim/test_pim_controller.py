@@ -52,7 +52,7 @@ def test_alone_its_commands_and_their_cycles_are_those_of_the_schedule(buffers):
         [*logits(layout, 700)],
         [*attend(layout, 530)],
         [*logits(layout_on(PART, 3, 64, full_rows=False), 40), *attend(layout_on(PART, 3, 64, full_rows=False), 17)],
-        *(drawn_operations(np.random.default_rng(seed)) for seed in range(4)),
+        *(drawn_operations(np.random.default_rng(seed)) for seed in range(2)),
     ]
     for operations, seen in zip(cases, replay(hardware, [(o, []) for o in cases], LONG), strict=True):
         wanted = play(PART, operations, dual=hardware.dual).commands
@@ -85,7 +85,7 @@ def held(hardware, seen, operations, accesses):
 
 @pytest.mark.parametrize("buffers", list(BOTH))
 def test_beside_reads_and_writes_no_rule_is_broken_nobody_starves_and_refreshes_come_in_time(buffers):
-    cases = [drawn(seed) for seed in range(8)]
+    cases = [drawn(seed) for seed in range(5)]
     for (operations, accesses), seen in zip(cases, replay(BOTH[buffers], cases, LONG), strict=True):
         held(BOTH[buffers], seen, operations, accesses)
 
@@ -121,19 +121,18 @@ def weaker(timing):
     return PimController(PART.model_copy(update={"timing": times}))
 
 
-def mutant(timing):
-    cases = [drawn(seed) for seed in range(6)]
+def mutant(timing, most=6):
+    cases = [drawn(seed) for seed in range(most)]
     lines = [line for seen in replay(weaker(timing), cases, LONG) for line in violations(PART, seen.commands)]
     assert lines, f"nobody saw that {timing} is too short"
 
 
-@pytest.mark.parametrize("timing", ["trcd_rd", "tfaw"])
-def test_a_controller_that_keeps_a_rule_a_cycle_short_is_seen(timing):
-    mutant(timing)
+def test_a_controller_that_keeps_a_rule_a_cycle_short_is_seen():
+    mutant("trcd_rd", most=1)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("timing", ["trtp", "trfc", "trp", "tras", "twr", "twtr_l", "trcd_wr", "turnaround", "cwl"])
+@pytest.mark.parametrize("timing", ["tfaw", "trtp", "trfc", "trp", "tras", "twr", "twtr_l", "trcd_wr", "turnaround", "cwl"])
 def test_every_other_rule_too(timing):
     mutant(timing)
 
