@@ -255,18 +255,21 @@ class PimBank(RtlUnit):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
-        def log_uniform(most: int) -> int:
-            return int((most + 1) ** rng.random())
-
         operands: Any = str(rng.choice(["fp16", "int8"]))
         multipliers = 2 << int(5 * rng.random() ** (3 if operands == "fp16" else 1))  # few: so that it simulates in seconds
         burst = multipliers * FORMATS[operands].bits // 8
         columns = 2 << int(rng.integers(6))
         unit = cls(operands=operands, multipliers=multipliers, row_bytes=burst * columns, dual_row_buffer=bool(rng.integers(2)))
-        slots = log_uniform(columns)
-        length = int(rng.integers(1, columns // slots * multipliers + 1))
+        return unit, unit.draw_op(rng)
+
+    def draw_op(self, rng: np.random.Generator) -> Op:
+        def log_uniform(most: int) -> int:
+            return int((most + 1) ** rng.random())
+
+        slots = log_uniform(self.columns)
+        length = int(rng.integers(1, self.columns // slots * self.multipliers + 1))
         traffic = {"pages": int(rng.integers(4)), "reads": log_uniform(12) - 1, "writes": log_uniform(12) - 1}
-        return unit, unit.op(rows=log_uniform(6), slots=slots, length=length, **traffic)
+        return self.op(rows=log_uniform(6), slots=slots, length=length, **traffic)
 
 
 def _patterns(elements: np.ndarray, fmt: Format) -> np.ndarray:
