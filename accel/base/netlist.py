@@ -2,6 +2,7 @@
 
 Each net is one Python int whose bit l belongs to lane l. The netlist is stepped with one lane per workload; then, all flip-flop
 values being known, it is evaluated once more with one lane per cycle and workload, and counting bits gives every net's toggles.
+This goes by blocks of cycles, as the values of all nets in all cycles may not fit into memory.
 Delays are zero, so a net toggles at most once per cycle: glitches are not seen, and neither is their energy.
 """
 
@@ -18,6 +19,10 @@ import numpy as np
 from accel.base.liberty import Cell, LibertyError, Library, gate_pin, to_python
 
 MOST_LANES = 63
+MOST_BYTES = 1 << 29
+"""Of the values of all nets and flip-flops in the cycles that are counted at once, about."""
+WORD_BYTES = 40
+"""Of one value: a Python int and the reference to it."""
 
 
 @dataclass(frozen=True)
@@ -186,18 +191,17 @@ class Netlist:
         # As if a zero had been clocked in, which is what the RTL's registers without a reset hold at first.
         state: Sequence[int] = [self._clocked_in_zero(flop) for flop in self.flipflops]
         state = nexts(state, self._evaluate(state, self._lanes([{"rst": 1}] * lanes)))
-        states, inputs = [], []
+        counter = _Counter(self, enables, [len(s) for s in stimuli])
         for t in range(longest):
             bits_in = self._lanes([s[t] if t < len(s) else {} for s in stimuli])
             nets = self._evaluate(state, bits_in)
-            states.append(state)
-            inputs.append(bits_in)
+            counter.add(state, bits_in)
             words = {name: _rows([self.value(nets, b) & mask for b in bits], lanes) for name, bits in outputs.items()}
             for lane in range(lanes):
                 if t < len(stimuli[lane]):
                     results[lane].append({name: rows[lane] for name, rows in words.items()})
             state = nexts(state, nets)
-        return results, self._count(states, inputs, [len(s) for s in stimuli], enables)
+        return results, counter.steps()
 
     @staticmethod
     def _clocked_in_zero(flop: Instance) -> int:
@@ -237,30 +241,57 @@ class Netlist:
         nets = [gate.nets[p] for p in pins if p in gate.nets]
         return " | ".join(f"n[{b}]" if isinstance(b, int) else self._variable(b) for b in nets)
 
-    def _count(self, states, inputs, lengths, enables) -> list[Step]:
-        lanes, longest = len(lengths), len(states)
-        width = -(-lanes // 8)
-        mask, whole = (1 << 8 * width) - 1, (1 << 8 * width * longest) - 1
 
-        def pack(rows: Sequence[Sequence[int]]) -> list[int]:
-            return [
-                int.from_bytes(b"".join([(v & mask).to_bytes(width, "little") for v in c]), "little")
-                for c in zip(*rows, strict=True)
-            ]
+class _Counter:
+    """Toggles and ones of every net, from the flip-flops and inputs of one cycle after another."""
 
-        nets = list(self._evaluate(pack(states), pack(inputs)))
+    def __init__(self, netlist: Netlist, enables: Sequence[str], lengths: Sequence[int]) -> None:
+        self.netlist, self.enables, self.lengths = netlist, enables, np.array(lengths, dtype=np.int64)
+        self.width = -(-len(lengths) // 8)
+        words = len(netlist.flipflops) + netlist.nets * self.width // WORD_BYTES + 1
+        self.block = max(MOST_BYTES // (WORD_BYTES * words), 2)
+        self.states: list[Sequence[int]] = []
+        self.inputs: list[Sequence[int]] = []
+        self.first = 0  # the cycle of the first of them; it has been counted already where it is not 0
+        self.toggles, self.ones = np.zeros((2, netlist.nets, len(lengths)), dtype=np.int64)
+
+    def add(self, state: Sequence[int], inputs: Sequence[int]) -> None:
+        """One more cycle."""
+        self.states.append(state)
+        self.inputs.append(inputs)
+        if len(self.states) > self.block:
+            self._count()
+
+    def steps(self) -> list[Step]:
+        """The activity of each workload, all cycles having been added."""
+        self._count()
+        for gate in self.netlist.gates:
+            net = gate.nets[gate_pin(gate.cell, "out")]
+            self.toggles[net] = 2 * self.ones[net]
+        return [Step(int(n), self.toggles[:, lane], self.ones[:, lane]) for lane, n in enumerate(self.lengths)]
+
+    def _count(self) -> None:
+        """Count what has been added, and keep its last cycle to compare the next one with."""
+        if not self.states:
+            return
+        lanes, cycles, width = len(self.lengths), len(self.states), self.width
+        nets = list(self.netlist._evaluate(self._pack(self.states), self._pack(self.inputs)))
         scope = {"n": nets}
-        for gate, enable in zip(self.gates, enables, strict=True):  # a gated clock is "one" in the cycles in which it ticks
-            net = gate.nets[gate_pin(gate.cell, "out")]
-            nets[net] = eval(enable, scope)
-        toggles, ones = np.zeros((2, len(nets), lanes), dtype=np.int64)
-        lived = np.arange(longest)[:, None] < np.array(lengths)
+        for gate, enable in zip(self.netlist.gates, self.enables, strict=True):  # "one" in the cycles in which it ticks
+            nets[gate.nets[gate_pin(gate.cell, "out")]] = eval(enable, scope)
+        lived = self.first + np.arange(cycles)[:, None] < self.lengths
+        whole, new = (1 << 8 * width * cycles) - 1, slice(1 if self.first else 0, None)
         for n, value in enumerate(nets):
-            raw = (value & whole).to_bytes(longest * width, "little")
-            bits = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(longest, width), axis=1, count=lanes, bitorder="little")
-            ones[n] = (bits & lived).sum(axis=0)
-            toggles[n] = ((bits[1:] ^ bits[:-1]) & lived[1:]).sum(axis=0)
-        for gate in self.gates:
-            net = gate.nets[gate_pin(gate.cell, "out")]
-            toggles[net] = 2 * ones[net]
-        return [Step(length, toggles[:, lane], ones[:, lane]) for lane, length in enumerate(lengths)]
+            raw = np.frombuffer((value & whole).to_bytes(cycles * width, "little"), np.uint8).reshape(cycles, width)
+            bits = np.unpackbits(raw, axis=1, count=lanes, bitorder="little")
+            self.ones[n] += (bits & lived)[new].sum(axis=0, dtype=np.int64)
+            self.toggles[n] += ((bits[1:] ^ bits[:-1]) & lived[1:]).sum(axis=0, dtype=np.int64)
+        self.first += cycles - 1
+        del self.states[:-1], self.inputs[:-1]
+
+    def _pack(self, rows: Sequence[Sequence[int]]) -> list[int]:
+        mask = (1 << 8 * self.width) - 1
+        return [
+            int.from_bytes(b"".join([(v & mask).to_bytes(self.width, "little") for v in column]), "little")
+            for column in zip(*rows, strict=True)
+        ]

@@ -25,6 +25,7 @@ BUSY_CYCLES = 60  # of a workload, at least
 DRAWS = 100  # of ops beside the examples
 TRIES = 60  # of extents until the unit takes them
 LONGEST = 4096  # extent of a dimension that hardly adds to the latency
+MOST_CYCLES = 4 * BUSY_CYCLES  # of an invocation: the product of several long extents could be thousands
 
 
 def draw_workloads(unit: RtlUnit, rng: np.random.Generator, most: int = MOST_WORKLOADS) -> list[Workload]:
@@ -84,7 +85,8 @@ def _kind(op: Op) -> tuple[Any, ...]:
 
 
 def draw_tile(unit: RtlUnit, template: Op, rng: np.random.Generator) -> Op:
-    """``template`` with new extents: half of them the whole limit, others less, large ones up to a long enough invocation.
+    """``template`` with new extents: half of them the whole limit, others less, large ones up to a long enough invocation, and
+    none so long that one run takes longer to play than all others.
 
     Where the unit refuses extents (a k that is not of whole groups), multiples of the op's own granules are tried too, and at
     last the extents that the op has. A unit that takes partial sums gets them half of the time.
@@ -95,7 +97,9 @@ def draw_tile(unit: RtlUnit, template: Op, rng: np.random.Generator) -> Op:
             unit.check(tile)
         except ValueError:
             continue
-        if all(getattr(tile, name) <= most for name, most in unit.limits(tile).items() if name in tile.dimensions):
+        if any(getattr(tile, name) > most for name, most in unit.limits(tile).items() if name in tile.dimensions):
+            continue
+        if unit.tile_cost(tile).latency <= MOST_CYCLES:
             return tile
     return _cut(unit, template)
 
