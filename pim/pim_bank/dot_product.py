@@ -56,11 +56,11 @@ class DotProduct(wiring.Component):
         arithmetic = _Integers() if self.format.kind == "int" else _Floats(m, moves, self.format)
         terms: list[Value] = []
         for i in range(self.multipliers):
-            operands = [Signal(self.format.bits, name=f"{name}_{i}", reset_less=True) for name in ("row", "vector")]
+            row, vector = (Signal(self.format.bits, name=f"{name}_{i}", reset_less=True) for name in ("row", "vector"))
             with m.If(self.comp & self.advance):
-                for operand, lane in zip(operands, (self.row[i], self.vector[i]), strict=True):
+                for operand, lane in ((row, self.row[i]), (vector, self.vector[i])):
                     m.d.sync += operand.eq(Mux(self.lanes > i, lane, 0))
-            product = arithmetic.product(f"multiply_{i}", *operands, self.depth.multiply - 1)
+            product = arithmetic.product(f"multiply_{i}", row, vector, self.depth.multiply - 1)
             terms.append(_register(m, moves, f"product_{i}", product))
         for level in range(self.multipliers.bit_length() - 1):
             pairs = enumerate(zip(terms[::2], terms[1::2], strict=True))

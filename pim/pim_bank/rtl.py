@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from amaranth.hdl import Const, Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from accel.base.enumeration import Enum
 from accel.base.streams import event_layout
 from accel.systolic_array.edges import OutputBuffer
 from pim.pim_bank.dot_product import SUM_BITS, DotProduct
@@ -18,7 +19,7 @@ RUN_BITS = 32
 """Width of the counters of invocations, and of the commands of one."""
 
 
-class MemoryCode(enum.Enum, shape=2):
+class MemoryCode(Enum):
     """Commands of the memory side, by their JEDEC names."""
 
     ACT = 0
@@ -27,7 +28,7 @@ class MemoryCode(enum.Enum, shape=2):
     PRE = 3
 
 
-class PimCode(enum.Enum, shape=2):
+class PimCode(Enum):
     """Commands of the PIM side, by the names of NeuPIMs."""
 
     ACT = 0
