@@ -17,6 +17,10 @@ class Row:
     about: str
     better: str = "lower"
 
+    def met(self, value: float) -> bool:
+        """Whether ``value`` is as good as the goal."""
+        return value >= self.goal if self.better == "higher" else value <= self.goal
+
 
 SERVE_5K = "5,000 requests, Azure conversation lengths, Poisson 4/s, Llama-2-7B on one A100, chunked prefill 512"
 AZURE = "the whole Azure conversation trace (one hour) on 4 replicas"

@@ -21,11 +21,11 @@ def main(*, name: str | None, trace: Path | None, out: Path | None, json: bool) 
         order = [row.name for row in rows]
         results = measure(rows, trace, lambda row: shown(row, order.index(row)), log)
     on = machine()
-    about = {row.name: row.about for row in ROWS}
-    cells = [
-        [r["name"], r["value"], r["unit"], r["goal"], "met" if r["value"] <= r["goal"] else "missed", about[r["name"]]]
-        for r in results
-    ]
+    known = {row.name: row for row in rows}
+    cells = []
+    for r in results:
+        row = known[r["name"]]
+        cells.append([row.name, r["value"], row.unit, row.goal, "met" if row.met(r["value"]) else "missed", row.about])
     where = f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}, {on['python']}"
     text = f"{where}\n\n{table(cells, ('name', 'value', 'unit', 'goal', 'verdict', 'what'))}"
     emit("bench", {"machine": on, "results": results}, text, json, out)
