@@ -1,7 +1,8 @@
 """Activity: what real operands make a unit do. Plays ops on its RTL, then the same cycles on its mapped netlist, bit for bit.
 
 The RTL runs in Amaranth's own simulator. Every input port is recorded in every cycle and given to the netlist in the same cycles;
-every `valid` and `ready` must then agree in every cycle, and every payload wherever it is valid.
+every `valid` and `ready` must then agree in every cycle, and every payload wherever it is valid; of hardware that is no unit, all
+that leaves it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from accel.base.exercise import Traffic
 from accel.base.netlist import Netlist, Step
+from accel.base.rtl import Hardware
 from accel.base.unit import RtlUnit
 from workloads.ops import Op
 
@@ -52,11 +55,21 @@ class Recording:
 
 def record(unit: RtlUnit, workloads: Sequence[Workload], seed: int, progress: Callable[[str], None]) -> list[Recording]:
     """Play ``workloads`` on the RTL, each from reset. Raises MappingError, with the last state, where it hangs."""
+    component = unit.component()
+    players = [_Player(unit, component, w, np.random.default_rng([seed, n])) for n, w in enumerate(workloads)]
+    return _simulate(component, players, progress)
+
+
+def record_traffic(hardware: Hardware, traffic: Sequence[Traffic], progress: Callable[[str], None]) -> list[Recording]:
+    """Play ``traffic`` on the RTL, each from reset. Outputs are whole in every cycle."""
+    component = hardware.component()
+    return _simulate(component, [_Offers(component, each) for each in traffic], progress)
+
+
+def _simulate(component: Any, players: Sequence[_Player | _Offers], progress: Callable[[str], None]) -> list[Recording]:
     from amaranth.sim import Simulator
 
-    component = unit.component()
     recordings: list[Recording] = []
-    players = [_Player(unit, component, w, np.random.default_rng([seed, n])) for n, w in enumerate(workloads)]
 
     async def bench(ctx: Any) -> None:
         recordings.append(await players[len(recordings)].play(ctx))
@@ -64,12 +77,45 @@ def record(unit: RtlUnit, workloads: Sequence[Workload], seed: int, progress: Ca
     simulator = Simulator(component)
     simulator.add_clock(1e-9)
     simulator.add_testbench(bench)
-    for number in range(len(workloads)):
-        progress(f"simulating workload {number + 1} of {len(workloads)}")
+    for number in range(len(players)):
+        progress(f"simulating workload {number + 1} of {len(players)}")
         if number:
             simulator.reset()
         simulator.run()
     return recordings
+
+
+class _Offers:
+    """Offers words to the streams of one component, each from its cycle on until it is taken, for a number of cycles."""
+
+    def __init__(self, component: Any, traffic: Traffic) -> None:
+        from amaranth.hdl import Value
+        from amaranth.lib import wiring
+
+        self.traffic = traffic
+        ports = [("__".join(map(str, p)), m.flow, Value.cast(v)) for p, m, v in component.signature.flatten(component)]
+        self.inputs = {name: value for name, flow, value in ports if flow == wiring.In}
+        self.outputs = {name: (value, (1 << len(value)) - 1) for name, flow, value in ports if flow == wiring.Out}
+
+    async def play(self, ctx: Any) -> Recording:
+        recording = Recording([], [])
+        held = dict.fromkeys(self.inputs, 0)
+        taken = dict.fromkeys(self.traffic.words, 0)
+        for cycle in range(self.traffic.cycles):
+            for name, words in self.traffic.words.items():
+                here = taken[name] < len(words) and words[taken[name]][0] <= cycle
+                held[f"{name}__valid"] = int(here)
+                if here:  # a word stays when it has been taken, as in a producer's register
+                    held[f"{name}__payload"] = words[taken[name]][1]
+            for name, value in self.inputs.items():
+                ctx.set(value, held[name])
+            outputs = {name: ctx.get(value) & mask for name, (value, mask) in self.outputs.items()}
+            recording.inputs.append(dict(held))
+            recording.outputs.append(outputs)
+            for name in taken:
+                taken[name] += held[f"{name}__valid"] & outputs[f"{name}__ready"]
+            await ctx.tick()
+        return recording
 
 
 class _Player:

@@ -1,4 +1,4 @@
-"""Characterisation: area, clock, leakage and joules per event of an `RtlUnit` on a standard-cell library.
+"""Characterisation: area, clock, leakage and joules per event of an `RtlUnit`, or of an `Exercised`, on a standard-cell library.
 
 RTL -> Yosys -> mapped netlist, module by module (`accel.base.synthesis`); area from Liberty; joules per toggle from OpenSTA;
 toggles from playing ops with drawn operands on the RTL and on the netlist, which must agree bit for bit. The joules of each event
@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from accel.base import power, rtl
-from accel.base.activity import Recording, Workload, record, replay
+from accel.base.activity import Recording, Workload, record, record_traffic, replay
+from accel.base.exercise import Exercised
 from accel.base.figures import Characterisation, hardware, stale, units_of, write_entries
 from accel.base.fit import Fit, fit
 from accel.base.liberty import Library
@@ -44,9 +45,14 @@ COMPARED = 20_000
 """Cells of a composed netlist that is itself compared with a flat one; of a larger one, a smaller array is."""
 COMPARED_WORKLOADS = 10
 
+LEAST_TIMES = 16
+"""How many times larger than a small one a unit is that may be too large."""
 MOST_RTLIL = 150_000_000
 """Characters of RTLIL of a unit that is characterised as a whole, which take some minutes to elaborate."""
 Progress = Callable[[str], None]
+
+
+Subject = RtlUnit | Exercised
 
 
 class UnitError(ValueError):
@@ -60,13 +66,14 @@ class Measured:
     mapped: Synthesis
     priced: power.Power
     recordings: list[Recording]
-    workloads: list[Workload]
+    statistics: str
+    """What was drawn."""
     counts: list[dict[str, int]]
     joules: list[float]
 
 
 def characterize(
-    unit: RtlUnit, liberty: Sequence[Path], *, seed: int = 0, period_ps: int = PERIOD_PS, progress: Progress = lambda line: None
+    unit: Subject, liberty: Sequence[Path], *, seed: int = 0, period_ps: int = PERIOD_PS, progress: Progress = lambda line: None
 ) -> Characterisation:
     """Area of ``unit``, and with OpenSTA its clock, leakage and joules per event.
 
@@ -93,6 +100,8 @@ def characterize(
             measured = bench.measure(unit, mapped)
             progress("fitting joules per event")
             fitted, how = fit(measured.counts, measured.joules, held_out=HELD_OUT, worst_condition=WORST_CONDITION), ""
+        elif isinstance(unit, Exercised):
+            raise UnitError(f"{_named(unit)} has {mapped.cells} cells, wanted at most {MOST_REPLAYED} to be played")
         else:
             measured, fitted, how = bench.from_smaller(unit)
         against = f"not measured, as {_named(small)} has about {about} cells" if composed else ""
@@ -113,29 +122,36 @@ class Bench:
     progress: Progress
     beside: Executor
 
-    def synthesize(self, unit: RtlUnit) -> Synthesis:
+    def synthesize(self, unit: Subject) -> Synthesis:
         self.progress(f"synthesising {_named(unit)} for {self.period_ps} ps")
         return synthesize(_built(unit), self.files, period_ps=self.period_ps)
 
-    def flat(self, unit: RtlUnit) -> tuple[Synthesis, power.Power]:
+    def flat(self, unit: Subject) -> tuple[Synthesis, power.Power]:
         """``unit`` without boundaries between its modules."""
         mapped = synthesize(_built(unit), self.files, period_ps=self.period_ps, flat=True)
         return mapped, power.analyse(mapped, self.files, period_ps=self.period_ps)
 
-    def measure(self, unit: RtlUnit, mapped: Synthesis, most: int = MOST_WORKLOADS) -> Measured:
+    def measure(self, unit: Subject, mapped: Synthesis, most: int = MOST_WORKLOADS) -> Measured:
         """Play ``most`` workloads at most on RTL and netlist."""
         self.progress(f"timing and energy per toggle of {_named(unit)}")
         pricing = self.beside.submit(power.analyse, mapped, self.files, period_ps=self.period_ps)
-        try:
-            workloads = draw_workloads(unit, np.random.default_rng(self.seed), most)
-        except ValueError as error:
-            raise UnitError(str(error)) from error
-        recordings = record(unit, workloads, self.seed, self.progress)
+        if isinstance(unit, Exercised):
+            traffic, drawn = unit.traffic(np.random.default_rng(self.seed)), unit.drawn
+            recordings = record_traffic(unit, traffic, self.progress)
+            events = [unit.events(recording.outputs) for recording in recordings]
+        else:
+            try:
+                workloads = draw_workloads(unit, np.random.default_rng(self.seed), most)
+            except ValueError as error:
+                raise UnitError(str(error)) from error
+            drawn = _statistics(workloads)
+            recordings = record(unit, workloads, self.seed, self.progress)
+            events = [workload.events(unit) for workload in workloads]
         priced = pricing.result()
         self.progress("checking the netlist against the RTL")
         steps = replay(priced.netlist, recordings)
-        counts = [{CYCLE: step.cycles, **w.events(unit)} for step, w in zip(steps, workloads, strict=True)]
-        return Measured(mapped, priced, recordings, workloads, counts, [priced.joules(step) for step in steps])
+        counts = [{CYCLE: step.cycles, **counted} for step, counted in zip(steps, events, strict=True)]
+        return Measured(mapped, priced, recordings, drawn, counts, [priced.joules(step) for step in steps])
 
     def from_smaller(self, unit: RtlUnit) -> tuple[Measured, Fit, str]:
         """Joules of ``unit`` from arrays small enough to play, and the largest of these."""
@@ -150,7 +166,7 @@ class Bench:
 
     def result(
         self,
-        unit: RtlUnit,
+        unit: Subject,
         mapped: Synthesis,
         measured: Measured | None = None,
         fitted: Fit | None = None,
@@ -177,7 +193,7 @@ class Bench:
             leakage_w=leakage,
             fit=fitted,
             how=how,
-            statistics=_statistics(measured.workloads) if measured else "",
+            statistics=measured.statistics if measured else "",
             checked_cycles=sum(len(r.inputs) for r in measured.recordings) if measured else 0,
             seed=self.seed,
             library=describe(self.files.library),
@@ -186,18 +202,24 @@ class Bench:
         )
 
 
-def _check_size(unit: RtlUnit) -> None:
+def _check_size(unit: Subject) -> None:
     """Raise UnitError where ``unit`` would take minutes to elaborate, by the size of a small one."""
     small = shrunk(unit)
     times = math.prod(extents(unit).values()) / math.prod(extents(small).values())
-    if times > 1 and (about := len(_built(small)) * times) > MOST_RTLIL:
+    if times < LEAST_TIMES:
+        return
+    try:
+        about = len(_built(small)) * times
+    except UnitError:  # as will be said of ``unit`` itself
+        return
+    if about > MOST_RTLIL:
         raise UnitError(
             f"{_named(unit)} would be about {about / 1e6:,.0f} MB of RTLIL, wanted at most {MOST_RTLIL // 10**6}; figures of a "
             "larger array are scaled from smaller ones by python -m accel.base.enlarged (accel/tech/README.md)"
         )
 
 
-def _built(unit: RtlUnit) -> str:
+def _built(unit: Subject) -> str:
     """The RTLIL of ``unit``."""
     try:
         return rtl.elaborate(unit)[1]
@@ -205,11 +227,11 @@ def _built(unit: RtlUnit) -> str:
         raise UnitError(f"{_named(unit)} cannot be built: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _named(unit: RtlUnit) -> str:
+def _named(unit: Subject) -> str:
     return f"{unit.kind()}({', '.join(f'{k}={v}' for k, v in hardware(unit).items())})"
 
 
-def _difference(unit: RtlUnit, composed: Measured, flat: Synthesis, priced: power.Power) -> str:
+def _difference(unit: Subject, composed: Measured, flat: Synthesis, priced: power.Power) -> str:
     """``area +3.4 %, clock +2.9 %, energy +1.0 % at rows=4, ...``: how far the composed figures are from the flat ones."""
     joules = sum(priced.joules(step) for step in replay(priced.netlist, composed.recordings))
     pairs = {"area": (composed.mapped.area_um2, flat.area_um2), "energy": (sum(composed.joules), joules)}

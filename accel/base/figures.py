@@ -13,7 +13,7 @@ from typing import Any
 from accel.base import rtl
 from accel.base.compose import Part
 from accel.base.fit import Fit
-from accel.base.spec import lookup
+from accel.base.spec import Spec, lookup
 from accel.base.synthesis import Synthesis
 from accel.base.tech import Tech
 from accel.base.unit import RtlUnit
@@ -96,7 +96,7 @@ class Characterisation:
         return plain | {"parts": [vars(p) for p in self.parts]} | (self.fit.summary() if self.fit else {})
 
 
-def hardware(unit: RtlUnit) -> dict[str, int | str]:
+def hardware(unit: Spec) -> dict[str, int | str]:
     """The parameters of ``unit`` as a technology file has them, "none" for one left out."""
     return {name: "none" if value is None else value for name, value in dict(unit).items()}
 
@@ -165,7 +165,7 @@ def _replaces(result: Characterisation, row: Mapping[str, Any]) -> bool:
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else str(value)
 
 
 def units_of(tech: Tech, known: Mapping[str, type[RtlUnit]]) -> dict[RtlUnit, str]:

@@ -14,11 +14,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from accel.base.fit import Fit, carriers, non_negative_least_squares
+from accel.base.spec import Spec
 from accel.base.unit import RtlUnit
+
+Scaled = TypeVar("Scaled", bound=Spec)
 
 SCALES = ("rows", "columns", "lanes")
 """Parameters by which arrays are enlarged without a change of what they are made of."""
@@ -26,12 +30,12 @@ SMALL = 4
 WORST_PREDICTION = 0.25
 
 
-def extents(unit: RtlUnit) -> dict[str, int]:
+def extents(unit: Spec) -> dict[str, int]:
     """The parameters by which ``unit`` is scaled."""
     return {name: value for name in SCALES if isinstance(value := getattr(unit, name, None), int)}
 
 
-def shrunk(unit: RtlUnit, size: int = SMALL) -> RtlUnit:
+def shrunk(unit: Scaled, size: int = SMALL) -> Scaled:
     """``unit`` with no more than ``size`` rows, columns or lanes: as few as it accepts from there on."""
     for most in range(size, max([size, *extents(unit).values()]) + 1):
         try:
@@ -41,7 +45,7 @@ def shrunk(unit: RtlUnit, size: int = SMALL) -> RtlUnit:
     return unit
 
 
-def _with(unit: RtlUnit, changed: Mapping[str, int]) -> RtlUnit:
+def _with(unit: Scaled, changed: Mapping[str, int]) -> Scaled:
     return type(unit)(**dict(unit) | dict(changed))
 
 

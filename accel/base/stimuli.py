@@ -99,9 +99,24 @@ def draw_tile(unit: RtlUnit, template: Op, rng: np.random.Generator) -> Op:
             continue
         if any(getattr(tile, name) > most for name, most in unit.limits(tile).items() if name in tile.dimensions):
             continue
-        if unit.tile_cost(tile).latency <= MOST_CYCLES:
-            return tile
+        if (short := _short_enough(unit, tile, rng)) is not None:
+            return short
     return _cut(unit, template)
+
+
+def _short_enough(unit: RtlUnit, tile: Op, rng: np.random.Generator) -> Op | None:
+    """``tile``, one extent after another drawn again below what it is while it takes too long; None where the unit refuses."""
+    while unit.tile_cost(tile).latency > MOST_CYCLES:
+        sizes = {name: size for name in tile.dimensions if (size := getattr(tile, name)) > 1}
+        if not sizes:
+            return None
+        name = list(sizes)[int(rng.integers(len(sizes)))]
+        tile = tile.resized(**{name: int(sizes[name] ** rng.random())})
+        try:
+            unit.check(tile)
+        except ValueError:
+            return None
+    return tile
 
 
 def _cut(unit: RtlUnit, op: Op) -> Op:

@@ -35,7 +35,7 @@ class Entry(Spec):
     event: str | None = None
     part: str = ""
     """Which of several costs of one event this is ("delivery" of operands beside the unit's own work); parts add up."""
-    parameters: dict[str, int | str] = Field(default_factory=dict)
+    parameters: dict[str, bool | int | str] = Field(default_factory=dict)
     energy: Joules | None = None
     area: SquareMicrons | None = None
     power: Watts | None = None

@@ -1,4 +1,4 @@
-"""`rtloom characterize`: area, clock, leakage and joules per event of a unit on a standard-cell library.
+"""`rtloom characterize`: area, clock, leakage and joules per event of a unit, or of a memory controller, on a cell library.
 
 Without a Liberty file, the committed figures of the unit at these parameters, if there are any.
 """
@@ -37,7 +37,7 @@ def main(
     json: bool,
 ) -> None:
     """Characterise ``unit``; with ``out``, write ``UNIT.toml``, a technology file, there, and then ``characterize.json``."""
-    chosen = parse.unit(rtl_class(unit), settings)
+    chosen = parse.unit(_class(unit), settings)
     files = [*(liberty or []), *(more or [])]
     for file in files:
         if file.is_dir():
@@ -74,6 +74,15 @@ def main(
             raise BadInput(str(error)) from None
         log(f"wrote {path}")
     emit("characterize", result.summary(), _text(result), json, out)
+
+
+def _class(kind: str) -> type[Any]:
+    """The class of a unit with RTL or of a controller. Raises BadInput with the nearest right name."""
+    from memsys.controller.exercise import DramController
+    from pim.pim_controller.exercise import PimControllerExercise
+
+    controllers: dict[str, type[Any]] = {cls.kind(): cls for cls in (DramController, PimControllerExercise)}
+    return controllers.get(kind) or rtl_class(kind)
 
 
 def _check_place(path: Path) -> None:
