@@ -211,3 +211,13 @@ def test_a_simulation_that_hangs_is_stopped_with_its_state(rtloom, folder, liber
     assert "table_precompute hangs in simulation: words still due {'tables':" in message
     assert "words taken {'config':" in message
     assert not (folder / "o").exists()
+
+
+def test_a_controller_is_characterised_by_its_name(rtloom, liberty) -> None:
+    plain = rtloom("characterize", "pim_controller", "--json").json()
+    assert plain["committed"] == "pim_asap7"
+    assert {row.get("event") for row in plain["entry"]} > {None, "cycle", "gemv", "column"}
+    unknown = ("characterize", "pim_controller", "--set", "part=hbm2/none", "--liberty", *liberty)
+    message = _one_line(rtloom(*unknown, code=2).stderr)
+    assert "pim_controller(part=hbm2/none" in message
+    assert "cannot be built" in message
