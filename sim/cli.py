@@ -247,6 +247,30 @@ def cost(
     """
 
 
+@verb("stream")
+def stream(
+    part: Annotated[str, typer.Argument(help="A DRAM part; 'rtloom list parts' names them.")],
+    mapping: Annotated[str, typer.Option(help="Address map, such as RoBaRaCoCh.")] = "MOP4CLXOR",
+    pattern: Annotated[str, typer.Option(help="sequential, strided or random.")] = "sequential",
+    requests: Annotated[int, typer.Option(min=1, max=10_000_000, help="Bursts in all.")] = 200_000,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels, a power of two (default: all of a device).")] = None,
+    reads: Annotated[float, typer.Option(min=0, max=1, help="Share of the bursts that is read; the others are written.")] = 1.0,
+    depth: Annotated[int, typer.Option(min=1, max=256, help="Requests in each of the two queues of a channel.")] = 32,
+    page: Annotated[str, typer.Option(help="open or closed.")] = "open",
+    refresh: Annotated[str, typer.Option(help="all_bank, per_bank or none.")] = "all_bank",
+    block: Annotated[int | None, typer.Option(metavar="BYTES", min=1, help="Block of random (default: a burst).")] = None,
+    stride: Annotated[int | None, typer.Option(metavar="BYTES", min=1, help="Stride of strided (default: a row).")] = None,
+    span: Annotated[str | None, typer.Option(metavar="SIZE", help="Such as '1 GiB' (default: that, or all there is).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of random addresses and of what is written.")] = 0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Play a stream of bursts on a DRAM part.
+
+    Bandwidth, row hits, latency, commands and energy, by the command-level reference.
+    """
+
+
 @verb("rtl")
 def rtl(
     unit: Annotated[str, typer.Argument(help="A unit with RTL, by kind.")],
