@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import lcm
 from typing import Any, NamedTuple
 
 from accel.base.mapping import ceil_div
+from pim.checks import whole
 from workloads.formats import FORMATS, Format
 from workloads.ops import BankGemv
 
@@ -49,13 +52,14 @@ class KvLayout:
     """Refuse heads that leave a part of each token's last row of keys empty, as GPT3-13B on four devices does."""
 
     def __post_init__(self) -> None:
-        if self.heads < 1:
-            raise ValueError(f"heads: wanted at least 1, got {self.heads}")
+        for name in ("heads", "banks", "row_bytes", "multipliers", "rows_per_bank", "head_dim"):
+            whole(name, getattr(self, name), 1)
         usable = [d for d in range(self.banks, self.row + 1, self.banks) if self.row % d == 0 and d % self.multipliers == 0]
         if self.head_dim not in usable:
             if not usable:
                 raise ValueError(
-                    f"no head fills rows of {self.row} elements, bursts of {self.multipliers} and {self.banks} banks"
+                    f"no head fills rows of {self.row} elements, bursts of {self.multipliers} and {self.banks} banks; "
+                    f"wanted one of {' or '.join(self._nearest())}"
                 )
             nearest = min(usable, key=lambda d: (abs(d - self.head_dim), -d))
             raise ValueError(f"head_dim = {self.head_dim} {self._misfit()}; the nearest that maps is {nearest}")
@@ -67,6 +71,15 @@ class KvLayout:
                 f"{self.heads} heads of {self.head_dim} leave {empty} of {self.row} elements of each token's last row of keys "
                 f"empty; the nearest that fill rows are {near} (full_rows = False takes the waste)"
             )
+
+    def _nearest(self) -> list[str]:
+        """What one of banks, bytes of a row and multipliers could be, for heads to fill rows."""
+        found = []
+        for name, own, other in (("banks", self.banks, self.multipliers), ("multipliers", self.multipliers, self.banks)):
+            fits = [(abs(n - own), -n) for n in range(1, self.row + 1) if self.row % lcm(n, other) == 0]
+            found += [f"{name} = {-min(fits)[1]}"] if fits else []
+        unit = lcm(lcm(self.banks, self.multipliers) * self.activations.bits, 8) // 8
+        return [*found, f"row_bytes = {max(round(self.row_bytes / unit), 1) * unit}"]
 
     def _misfit(self) -> str:
         """Why a head does not map."""
@@ -111,12 +124,19 @@ class KvLayout:
 
     def rows(self, tokens: int) -> int:
         """Rows of each bank that a request of ``tokens`` tokens takes, keys and values together."""
+        tokens = whole("tokens", tokens, 0)
         return ceil_div(tokens, self.banks) * self.key_rows + ceil_div(tokens, self.row) * self.heads * self.value_rows
+
+    @cached_property
+    def capacity(self) -> int:
+        """The most tokens of one request that the channel holds, keys and values together."""
+        return self._longest(self.rows_per_bank)
 
     def fit(self, lengths: Sequence[int]) -> int:
         """Rows of each bank left over by requests of these lengths. Raises ValueError where they do not fit the channel."""
         left = self.rows_per_bank
         for i, tokens in enumerate(lengths):
+            whole(f"tokens of request {i}", tokens, 0)
             if (wanted := self.rows(tokens)) > left:
                 raise ValueError(
                     f"request {i} of {tokens} tokens takes {wanted} rows of each bank, and {left} of {self.rows_per_bank} are "

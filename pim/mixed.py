@@ -15,11 +15,12 @@ from collections.abc import Iterable
 
 from memsys.part import Command, Part
 from pim.channel import CLOSED, Channel
+from pim.checks import whole
 from pim.commands import Issued
 from pim.player import Pending, Player, Refresh
 from pim.rules import PPRE
 from pim.schedule import Schedule, check_length, closed_within, reserved
-from pim.tiles import Gwrite, Operation, Tile
+from pim.tiles import Gwrite, Operation, Tile, check
 from pim.traffic import Access, Traffic
 
 PATIENCE = 512
@@ -44,8 +45,13 @@ def play_beside(
 ) -> Schedule:
     """Run ``operations`` from cycle ``start`` on, beside ``traffic``, whose accesses served leave it.
 
-    Raises ValueError where an operation does not fit between two refreshes.
+    Raises ValueError where the channel has no such operation, or access, or an operation does not fit between two refreshes.
     """
+    start, patience = whole("start", start, 0), whole("patience", patience, 0)
+    for access in traffic.waiting:
+        whole("arrival", access.arrival, 0)
+        whole("bank", access.bank, 0, part.banks_per_channel - 1)
+        whole("row", access.row, 0, part.organisation.rows - 1)
     return _Beside(part, traffic, dual, start, patience).run(operations)
 
 
@@ -64,6 +70,7 @@ class _Beside:
         end = self.start
         for operation in operations:
             self._serve_the_oldest()
+            check(self.part, operation)
             check_length(self.part, operation, self.channel.dual)
             while self.player.now + reserved(self.channel, operation, self.player.now) >= self.due:
                 self._refresh()

@@ -34,6 +34,7 @@ from accel.base.cost_range import CostRange
 from accel.base.extent import smaller
 from accel.base.mapping import ceil_div
 from memsys.part import Part
+from pim.checks import whole
 from pim.commands import result_cycles
 from pim.layout import KvLayout
 from pim.mixed import alone, held_up
@@ -54,9 +55,11 @@ class PimPrice:
         """q K^T over ``context`` tokens (int or int64 array).
 
         Without ``accesses`` alone on the channel, exactly. With it, the range where the channel is refreshed and so many reads
-        and writes come meanwhile (int or array, 0 for refresh only), as a `CostRange`.
+        and writes come meanwhile (int or array, 0 for refresh only), as a `CostRange`. Raises ValueError where the channel does
+        not hold so many tokens.
         """
         lay = self.layout
+        context = whole("context", context, 1, lay.capacity)
         tiles = ceil_div(context, lay.banks)
         rows = [min(lay.slots, lay.heads - first) for first in range(0, lay.heads, lay.slots)]
         kinds = [Tile(lay.head_dim // lay.multipliers, heads) for heads in rows]
@@ -69,6 +72,7 @@ class PimPrice:
     def attend(self, context: Any, accesses: Any = None) -> Cost:
         """p V over ``context`` tokens; as `logits`."""
         lay = self.layout
+        context = whole("context", context, 1, lay.capacity)
         most = lay.row // lay.multipliers
         full, rest = context // lay.row, ceil_div(context % lay.row, lay.multipliers)
         last = rest + (rest == 0) * most
@@ -88,6 +92,7 @@ class PimPrice:
     def _ranged(self, alone_cost: Cost, accesses: Any, reserved: int) -> Cost:
         if accesses is None:
             return alone_cost
+        accesses = whole("accesses", accesses, 0)
         part, events = self.part, alone_cost.events
         operations, reopened = events["gwrite"] + events["header"], self._reopened()
         closed = events["gwrite"] if self.dual else operations

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from memsys.part import Part
 from pim.channel import CLOSED, Channel, Practice
+from pim.checks import whole
 from pim.commands import ADDER_TREE, Issued, comp_cycles, result_cycles
 from pim.player import ANY_ROW, Player, Refresh
 from pim.rules import HEADER, PPRE, gwrite_cycles
-from pim.tiles import Gwrite, Operation, Tile
+from pim.tiles import Gwrite, Operation, Tile, check
 
 
 @dataclass
@@ -46,12 +47,14 @@ def play(
 ) -> Schedule:
     """Run ``operations`` from cycle ``start`` on; commands are kept if ``keep``.
 
-    Raises ValueError where an operation does not fit between two refreshes.
+    Raises ValueError where the channel has no such operation, or one does not fit between two refreshes.
     """
+    start = whole("start", start, 0)
     channel, found = Channel(part, dual, practice), Schedule()
     interval, ranks = part.timing.trefi // part.organisation.ranks, part.organisation.ranks
     due, now, end = (start // interval + 1) * interval, start, start
     for operation in operations:
+        check(part, operation)
         check_length(part, operation, dual)
         while refresh and now + reserved(channel, operation, now) >= due:
             found.waited += max(due - now, 0)

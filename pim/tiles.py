@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from accel.base.mapping import ceil_div
 from memsys.part import Part
+from pim.checks import whole
 from pim.layout import KvLayout
 
 
@@ -37,6 +38,18 @@ class Tile(NamedTuple):
 Operation = Gwrite | Tile
 
 
+def check(part: Part, operation: Operation) -> None:
+    """Raise ValueError where a channel of ``part`` has no such ``operation``."""
+    if not isinstance(operation, Gwrite | Tile):
+        raise ValueError(f"{part}: wanted a Gwrite or a Tile, got {operation!r}")
+    whole("row", operation.row, 0, part.organisation.rows - 1)
+    if isinstance(operation, Gwrite):
+        whole("bank", operation.bank, 0, part.banks_per_channel - 1)
+    else:
+        whole("bursts", operation.bursts, 1)
+        whole("results", operation.results, 1)
+
+
 def layout_on(part: Part, heads: int, head_dim: int, full_rows: bool = True) -> KvLayout:
     """Keys and values of ``heads`` heads on a channel of ``part``. Raises ValueError where they do not map onto its rows."""
     rows = part.organisation.rows
@@ -48,6 +61,7 @@ def layout_on(part: Part, heads: int, head_dim: int, full_rows: bool = True) -> 
 
 def logits(layout: KvLayout, context: int, row: int = 1) -> Iterator[Operation]:
     """q K^T of one token over ``context`` tokens, whose keys lie in rows from ``row`` on."""
+    context = whole("context", context, 1, layout.capacity)
     for part in range(layout.key_rows):
         yield Gwrite()
         heads = min(layout.slots, layout.heads - part * layout.slots)
@@ -57,6 +71,7 @@ def logits(layout: KvLayout, context: int, row: int = 1) -> Iterator[Operation]:
 
 def attend(layout: KvLayout, context: int, row: int = 1) -> Iterator[Operation]:
     """p V of one token over ``context`` tokens, whose values lie in rows from ``row`` on."""
+    context = whole("context", context, 1, layout.capacity)
     for head in range(layout.heads):
         for first in range(0, context, layout.row):
             yield Gwrite()

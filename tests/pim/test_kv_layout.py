@@ -76,7 +76,7 @@ def test_a_bank_without_tokens_has_no_logits():
         ({"heads": 8, "head_dim": 100}, "head_dim = 100 is not whole bursts of 16 elements; the nearest that maps is 128"),
         ({"heads": 8, "head_dim": 1024}, "head_dim = 1024 is longer than a row of 512 elements; the nearest that maps is 512"),
         ({"heads": 8, "head_dim": 128, "row_bytes": 32}, "no head fills rows of 16 elements, bursts of 16 and 32 banks"),
-        ({"heads": 0, "head_dim": 128}, "heads: wanted at least 1, got 0"),
+        ({"heads": 0, "head_dim": 128}, "heads: wanted whole numbers from 1 on, got 0; the nearest is 1"),
         (
             {"heads": 10, "head_dim": 128},
             "leave 256 of 512 elements of each token's last row of keys empty; the nearest that fill rows are 8 or 12",
