@@ -119,9 +119,13 @@ class PimPrice:
         return closed_within(self.part) + 2 * self.part.banks_per_rank + self.part.timing.trp + 1
 
     def _events(self, groups: Any, tiles: Any, bursts: Any, results: Any) -> dict[str, Any]:
-        """Commands, and parts of GEMVs; rows that are opened are counted as closed, also the last ones."""
+        """Commands, and parts of GEMVs; rows that are opened are counted as closed, also the last ones.
+
+        The row of the vectors is opened for each of them with a single row buffer, else once in a run, which is not counted.
+        """
         o, banks = self.part.organisation, self.part.banks_per_channel
         return {
+            "activate": 0 * groups if self.dual else groups,
             "gwrite": groups,
             "header": tiles,
             "grouped_act": tiles * (banks // o.banks),
