@@ -84,27 +84,35 @@ class AddressMap:
         return pieces
 
     def decode(self, addresses: Integers, part: Part, channels: int | None = None) -> Location:
-        """Where the bursts at byte ``addresses`` (int64) lie in ``channels`` channels of ``part`` (all of a device where None).
+        """Where the bursts at byte ``addresses`` (integers) lie in ``channels`` channels of ``part``, or in all.
 
-        Raises ValueError for an address outside of them.
+        Raises ValueError for an address that is no integer, outside of them, or not the first of a burst; and where the device
+        has fewer channels, or they are no power of two.
         """
         channels = part.organisation.channels if channels is None else channels
+        pieces, sizes = self._pieces(part, channels), _bits(part, channels)
+        whole_numbers("addresses", addresses)
         capacity = part.capacity // part.organisation.channels * channels
-        if addresses.size and not 0 <= int(addresses.min()) <= int(addresses.max()) < capacity:
-            raise ValueError(f"wanted addresses from 0 to {capacity - 1} ({part}, {channels} channels), got {addresses.max()}")
-        rest = addresses // part.burst_bytes
+        outside = addresses[(addresses < 0) | (addresses >= capacity)]
+        if outside.size:
+            raise ValueError(f"wanted addresses from 0 to {capacity - 1} ({part}, {channels} channels), got {outside[0]}")
+        rest, within = np.divmod(addresses.astype(np.int64), part.burst_bytes)
+        if within.any():
+            between = addresses[within != 0][0]
+            raise ValueError(f"wanted addresses that are multiples of a burst of {part.burst_bytes} B ({part}), got {between}")
         value = {name: np.zeros_like(rest) for name in FIELDS}
-        for name, low, bits in self._pieces(part, channels):
+        for name, low, bits in pieces:
             value[name] |= (rest & ((1 << bits) - 1)) << low
             rest >>= bits
-        self._xor(value, _bits(part, channels))
+        self._xor(value, sizes)
         o = part.organisation
         bank = ((value["pc"] * o.ranks + value["ra"]) * o.bank_groups + value["bg"]) * o.banks + value["ba"]
         return Location(value["ch"], bank, value["ro"], value["co"])
 
     def encode(self, location: Location, part: Part, channels: int | None = None) -> Integers:
-        """The byte addresses of ``location``: the inverse of `decode`."""
+        """The byte addresses of ``location``: the inverse of `decode`. Raises ValueError for a location outside of them."""
         channels = part.organisation.channels if channels is None else channels
+        within(location, part, channels)
         o = part.organisation
         value = {"ch": location.channel.copy(), "ro": location.row.copy(), "co": location.column.copy()}
         rest = location.bank
@@ -123,12 +131,30 @@ class AddressMap:
 
 
 def _bits(part: Part, channels: int) -> dict[str, int]:
-    """Bits of each field. Raises ValueError where the channels are not a power of two."""
+    """Bits of each field. Raises ValueError where the channels are not a power of two, or more than a device has."""
     if channels < 1 or channels & (channels - 1):
         raise ValueError(f"wanted a power of two of channels, so that they are a field of an address, got {channels}")
     o = part.organisation
+    if channels > o.channels:
+        raise ValueError(f"wanted at most the {o.channels} channels of {part}, got {channels}")
     sizes = (channels, o.pseudo_channels, o.ranks, o.bank_groups, o.banks, o.rows, part.bursts_per_row)
     return {name: size.bit_length() - 1 for name, size in zip(FIELDS, sizes, strict=True)}
+
+
+def whole_numbers(what: str, values: NDArray[np.generic]) -> None:
+    """Raises ValueError where ``values`` are not integers; none at all are."""
+    if values.size and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{what}: wanted integers, got {values.dtype}")
+
+
+def within(location: Location, part: Part, channels: int | None = None) -> None:
+    """Raises ValueError where ``location`` lies outside of ``channels`` channels of ``part`` (all of a device where None)."""
+    o = part.organisation
+    limits = (channels or o.channels, part.banks_per_channel, o.rows, part.bursts_per_row)
+    for name, values, limit in zip(Location._fields, location, limits, strict=True):
+        whole_numbers(name, values)
+        if values.size and not 0 <= int(values.min()) <= int(values.max()) < limit:
+            raise ValueError(f"{name}: wanted 0 to {limit - 1} ({part}), got {int(values.min())} to {int(values.max())}")
 
 
 def mop4clxor(part: Part) -> AddressMap:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from accel.base.spec import Spec
-from memsys.address_map import AddressMap, Location
+from memsys.address_map import AddressMap, Location, whole_numbers, within
 from memsys.constraints import Scope, table
 from memsys.dram_energy import Activity
 from memsys.part import Command, Part
@@ -60,7 +60,7 @@ class Controller(Spec):
 class Requests:
     """Bursts to read or write, in the order in which they are offered to each channel; arrays of one length.
 
-    ``arrival``: the first cycle in which a request is offered; all are offered from cycle 0 on where it is None.
+    ``arrival``: the first cycle in which a request is offered, in order; all are offered from cycle 0 on where it is None.
     """
 
     location: Location
@@ -76,8 +76,9 @@ class Requests:
         write: NDArray[np.bool_] | None = None,
         arrival: Integers | None = None,
     ) -> Requests:
-        """Requests for the bursts at byte ``addresses``; reads where ``write`` is None."""
-        location = mapping.decode(np.asarray(addresses, dtype=np.int64), part, channels)
+        """Requests for the bursts at byte ``addresses``; reads where ``write`` is None. Raises ValueError as `decode`."""
+        addresses = np.asarray(addresses)
+        location = mapping.decode(addresses, part, channels)
         return Requests(location, np.zeros(addresses.size, dtype=np.bool_) if write is None else write, arrival)
 
 
@@ -118,7 +119,9 @@ class Run:
 
     @property
     def gb_per_s(self) -> float:
-        """Bytes moved per nanosecond: 10^9 B/s."""
+        """Bytes moved per nanosecond: 10^9 B/s. 0 without requests, as are the hit rate and the latency."""
+        if not self.done.size:
+            return 0.0
         return self.done.size * self.part.burst_bytes / float(self.cycles * self.part.timing.tck / 1000)
 
     @property
@@ -131,18 +134,19 @@ class Run:
     @property
     def hit_rate(self) -> float:
         """Share of the requests that found their row open."""
-        return self.row_hits / self.done.size
+        return self.row_hits / self.done.size if self.done.size else 0.0
 
     @property
     def latency(self) -> float:
         """Mean cycles from acceptance to the last data."""
-        return float((self.done - self.entered).mean())
+        return float((self.done - self.entered).mean()) if self.done.size else 0.0
 
 
 def run(part: Part, requests: Requests, controller: Controller | None = None, *, until: int = 0, traced: bool = False) -> Run:
     """Serve ``requests`` by one ``controller`` for each channel, for ``until`` cycles at least.
 
-    Raises ValueError where the part does not know the refresh that is asked for, or a request lies outside of it.
+    Raises ValueError where the part does not know the refresh that is asked for, a request lies outside of it,
+    or the arrivals are not in order.
     """
     # Numba takes a second to import, so only what simulates does.
     from memsys.reference.engine import Outcome, simulate
@@ -191,14 +195,22 @@ def trace(part: Part, requests: Requests, controller: Controller | None = None, 
 
 
 def _check(part: Part, requests: Requests) -> None:
-    place, size = requests.location, requests.write.size
-    limits = (("bank", part.banks_per_channel), ("row", part.organisation.rows), ("column", part.bursts_per_row))
-    for name, limit in limits:
-        values = getattr(place, name)
+    size, arrival = requests.write.size, requests.arrival
+    columns = requests.location._asdict() | ({} if arrival is None else {"arrival": arrival})
+    for name, values in columns.items():
         if values.size != size:
-            raise ValueError(f"wanted a {name} for each of the {size} requests, got {values.size}")
-        if size and not 0 <= int(values.min()) <= int(values.max()) < limit:
-            raise ValueError(f"{name}: wanted 0 to {limit - 1} ({part}), got {int(values.min())} to {int(values.max())}")
+            raise ValueError(
+                f"wanted {'an' if name == 'arrival' else 'a'} {name} for each of the {size} requests, got {values.size}"
+            )
+    within(requests.location, part)
+    if arrival is not None and size:
+        whole_numbers("arrival", arrival)
+        if arrival.min() < 0:
+            raise ValueError(f"arrival: wanted cycles from 0 on, got {arrival.min()}")
+        earlier = np.flatnonzero(np.diff(arrival) < 0)
+        if earlier.size:
+            at = int(earlier[0]) + 1
+            raise ValueError(f"arrival: wanted cycles in order, got {arrival[at]} after {arrival[at - 1]} (request {at})")
 
 
 def channel_of(part: Part, controller: Controller) -> Channel:

@@ -187,3 +187,31 @@ def test_requests_outside_of_the_part_are_refused():
         run(HBM2, Requests(Location(one, one, np.array([0, 1]), one), np.array([False])))
     with pytest.raises(ValueError, match=r"ddr4/dramsim3_8gb_x8_3200 has no per-bank refresh"):
         run(TWO_RANKS, Requests(Location(one, one, one, one), np.array([False])), Controller(refresh="per_bank"))
+    with pytest.raises(ValueError, match=r"channel: wanted 0 to 7 .*, got -1 to -1"):
+        run(HBM2, Requests(Location(one - 1, one, one, one), np.array([False])))
+    with pytest.raises(ValueError, match=r"wanted a channel for each of the 1 requests, got 2"):
+        run(HBM2, Requests(Location(np.array([0, 0]), one, one, one), np.array([False])))
+    with pytest.raises(ValueError, match=r"addresses: wanted integers, got float64"):
+        Requests.at(np.array([0.0, 64.0]), HBM2, address_map("RoBaRaCoCh", HBM2))
+
+
+@pytest.mark.parametrize(
+    ("arrival", "message"),
+    [
+        ([0, 1], "wanted an arrival for each of the 3 requests, got 2"),
+        ([0, 9, 4], r"arrival: wanted cycles in order, got 4 after 9 \(request 2\)"),
+        ([-3, 0, 0], "arrival: wanted cycles from 0 on, got -3"),
+        ([0.0, 1.5, 2.0], "arrival: wanted integers, got float64"),
+    ],
+)
+def test_arrivals_that_are_none_are_refused(arrival, message):
+    zero = np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match=message):
+        run(HBM2, Requests(Location(zero, zero, zero, zero), np.zeros(3, np.bool_), np.array(arrival)))
+
+
+@pytest.mark.parametrize("until", [0, 5000])
+def test_without_requests_nothing_is_moved(until):
+    nothing = np.zeros(0, np.int64)
+    done = run(HBM2, Requests(Location(nothing, nothing, nothing, nothing), np.zeros(0, np.bool_)), until=until)
+    assert (done.cycles, done.gb_per_s, done.hit_rate, done.latency) == (until, 0.0, 0.0, 0.0)
