@@ -57,7 +57,7 @@ LATENCY = 1
 class ChannelController:
     """The controller of one channel of ``part``. ``id_bits``: requests under way have different ids.
 
-    Raises ValueError where the part does not know the refresh that is asked for, or ``id_bits`` are too few.
+    Raises ValueError where the controller does not fit the part (`Controller.check`), or ``id_bits`` are too few.
     """
 
     part: Part
@@ -65,8 +65,7 @@ class ChannelController:
     id_bits: int = 8
 
     def __post_init__(self) -> None:
-        if self.controller.refresh == "per_bank" and not self.part.per_bank_refresh:
-            raise ValueError(f"refresh: wanted all_bank or none, as {self.part} has no per-bank refresh, got per_bank")
+        self.controller.check(self.part)
         waiting = 2 * self.controller.depth + min(self.controller.held, self.part.banks_per_channel)
         if 1 << self.id_bits < waiting:
             raise ValueError(

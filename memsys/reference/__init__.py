@@ -55,7 +55,14 @@ T10. *Acceptance.* At most one request enters in a cycle. It is accepted in t if
     their order); both by the registers at the start of t. It waits in its queue from t + 1 on.
 
 No two offers of one cycle conflict: a bank that is read or written in t is open at a row that somebody wants, so nothing closes
-it. Nobody starves: an urgent list serves its first alone, and refresh yields to held requests only.
+it.
+
+Nobody starves: an urgent list serves its first alone, and refresh yields to held requests only. This rests on ``patience``: of
+two urgent queues reads come first (T2), so that writes are served only from the ACT of one urgent read until the next read is
+urgent, ``patience`` cycles later. By then the first write must have come from the row just opened to its own: hence a patience
+of max(tRC, tRCD_RD + tRTP + tRP, tRCD_WR + CWL + burst + tWR + tRP) at least, for which `Controller.check` asks. Measured on all
+parts: among reads that each want another row of its bank, a write waits for as long as they come up to a patience of tRC - 2; at
+the bound, in 9364 hostile streams no request waited longer than (2 depth + 4) x patience + 2 tRFC.
 
 Left out: power-down, merging of requests, forwarding of written data to reads (T10 orders them instead).
 """

@@ -36,7 +36,7 @@ class Controller(Spec):
     drain_stop: int = Field(default=6, ge=0)
     """Writes waiting at which reads are served again."""
     patience: int = Field(default=2048, ge=1)
-    """Cycles at the head of a list after which a request is served alone."""
+    """Cycles at the head of a list after which a request is served alone; `least_patience` at least."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,6 +54,25 @@ class Controller(Spec):
                 f"wanted drain_stop < drain_start <= depth, got {self.drain_stop}, {self.drain_start} and {self.depth}"
             )
         return self
+
+    def least_patience(self, part: Part) -> int:
+        """Cycles of ``patience`` from which on nobody starves on ``part``: from ACT to the next ACT of a bank.
+
+        That is max(tRC, tRCD_RD + tRTP + tRP, tRCD_WR + CWL + burst + tWR + tRP).
+        """
+        t = part.timing
+        return max(t.trc, t.trcd_rd + t.trtp + t.trp, t.trcd_wr + part.write_recovery + t.trp)
+
+    def check(self, part: Part) -> None:
+        """Raises ValueError where ``part`` does not know the refresh, or requests could starve on it."""
+        if self.refresh == "per_bank" and not part.per_bank_refresh:
+            raise ValueError(f"refresh: wanted all_bank or none, as {part} has no per-bank refresh, got per_bank")
+        least = self.least_patience(part)
+        if self.patience < least:
+            raise ValueError(
+                f"patience: wanted at least the {least} cycles between rows of a bank of {part}, or writes starve, "
+                f"got {self.patience}"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,8 +164,8 @@ class Run:
 def run(part: Part, requests: Requests, controller: Controller | None = None, *, until: int = 0, traced: bool = False) -> Run:
     """Serve ``requests`` by one ``controller`` for each channel, for ``until`` cycles at least.
 
-    Raises ValueError where the part does not know the refresh that is asked for, a request lies outside of it,
-    or the arrivals are not in order.
+    Raises ValueError where the controller does not fit the part (`Controller.check`), a request lies outside of it, or the
+    arrivals are not in order.
     """
     # Numba takes a second to import, so only what simulates does.
     from memsys.reference.engine import Outcome, simulate
@@ -214,13 +233,12 @@ def _check(part: Part, requests: Requests) -> None:
 
 
 def channel_of(part: Part, controller: Controller) -> Channel:
-    """The part, its rules and the controller as numbers."""
+    """The part, its rules and the controller as numbers. Raises ValueError as `Controller.check`."""
+    controller.check(part)
     from memsys.reference.engine import Channel
 
     o, t = part.organisation, part.timing
     per_bank = controller.refresh == "per_bank"
-    if per_bank and not part.per_bank_refresh:
-        raise ValueError(f"refresh: wanted all_bank or none, as {part} has no per-bank refresh, got per_bank")
     interval = {"none": 0, "all_bank": t.trefi, "per_bank": t.trefi_pb or 0}[controller.refresh]
     rules, first = rules_by_command(table(part))
     return Channel(

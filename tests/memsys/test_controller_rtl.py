@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from channel_replay import Seen, replay
-from test_reference import often_refreshed, stream
+from test_reference import Impatient, often_refreshed, stream
 
 from accel.base.simulation import LONG_RUN_CYCLES, choose
 from memsys.address_map import Location, address_map
@@ -90,8 +90,8 @@ CONFIGURATIONS = {
     "two ranks": (TWO_RANKS, Controller(depth=8, held=5)),
     "refreshed often": (often_refreshed(small(TWO_RANKS)), Controller(depth=6, patience=100)),
     "closed page, refresh by bank": (often_refreshed(small(HBM2)), Controller(page="closed", refresh="per_bank", depth=5)),
-    "closed page, one bus": (often_refreshed(small(LPDDR4X)), Controller(page="closed", depth=4, held=2, patience=40)),
-    "impatient": (small(LEGACY), Controller(refresh="none", depth=2, held=1, patience=1)),
+    "closed page, one bus": (often_refreshed(small(LPDDR4X)), Impatient(page="closed", depth=4, held=2, patience=40)),
+    "impatient": (small(LEGACY), Impatient(refresh="none", depth=2, held=1, patience=1)),
 }
 
 
@@ -173,7 +173,7 @@ CHANGES = {"depth": 7, "held": 3, "drain_start": 5, "drain_stop": 2, "patience":
 @pytest.mark.long
 @pytest.mark.parametrize("parameter", CHANGES)
 def test_every_parameter_is_seen_in_the_commands(parameter):
-    part, controller = often_refreshed(small(TWO_RANKS)), Controller(depth=8, held=4, drain_start=6, drain_stop=1, patience=60)
+    part, controller = often_refreshed(small(TWO_RANKS)), Impatient(depth=8, held=4, drain_start=6, drain_stop=1, patience=60)
     changed = controller.model_copy(update={parameter: CHANGES[parameter]})
     requests = stream(part, seed=3, size=400, rows=3, writes=0.4, pace=4)
     [seen] = replay(ChannelController(part, changed, ID_BITS), [(requests, 0)])

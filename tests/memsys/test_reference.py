@@ -10,10 +10,11 @@ from naive_controller import Naive
 from pydantic import ValidationError
 
 from memsys.address_map import Location, address_map
+from memsys.controller import ChannelController
 from memsys.monitor import unserved, violations
 from memsys.part import Command, Part
 from memsys.reference.controller import Controller, Requests, run, trace
-from memsys.standard import load_part
+from memsys.standard import load_part, parts
 
 HBM2 = load_part("hbm2/ramulator_8gb_2000")  # two pseudo channels, two command buses, ACT of two cycles, per-bank refresh
 TWO_RANKS = load_part("ddr4/dramsim3_8gb_x8_3200")
@@ -42,10 +43,15 @@ def stream(part: Part, seed: int, size: int, rows: int, writes: float, pace: int
     return Requests(place, rng.random(size) < writes, np.cumsum(gaps))
 
 
+class Impatient(Controller):
+    """Meets any part, so that short streams meet urgent requests, and the rules are compared where they starve too."""
+
+    def least_patience(self, part: Part) -> int:
+        return 1
+
+
 CONTROLLERS = st.builds(
-    lambda page, refresh, depth, held, patience: Controller(
-        page=page, refresh=refresh, depth=depth, held=held, patience=patience
-    ),
+    lambda page, refresh, depth, held, patience: Impatient(page=page, refresh=refresh, depth=depth, held=held, patience=patience),
     page=st.sampled_from(["open", "closed"]),
     refresh=st.sampled_from(["all_bank", "all_bank", "per_bank", "none"]),
     depth=st.sampled_from([2, 3, 8, 32]),
@@ -168,6 +174,48 @@ def test_nobody_starves_where_others_would_be_served_for_ever(part):
     done = run(part, Requests(Location(np.zeros(size, np.int64), bank, row, column), write), Controller(patience=500))
     waited = done.done - done.entered
     assert waited.max() < 500 + 32 * part.burst_cycles * 4 + 2 * part.timing.trfc
+
+
+def conflicts(part: Part, size: int, writes: list[int]) -> Requests:
+    """Every request wants another row of bank 0."""
+    zero = np.zeros(size, np.int64)
+    return Requests(Location(zero, zero, np.arange(size), zero), np.isin(np.arange(size), writes))
+
+
+@pytest.mark.parametrize("part", [load_part(name) for name in parts()], ids=str)
+@pytest.mark.parametrize("page", ["open", "closed"])
+def test_with_the_least_patience_no_write_starves_among_conflicting_reads(part, page):
+    patience = Controller().least_patience(part)
+    requests = conflicts(part, 600, [1, 70, 71, 300])
+    done = run(part, requests, Controller(page=page, patience=patience))
+    waited = done.done - done.entered
+    assert waited.max() < 68 * patience + 2 * part.timing.trfc
+    assert waited[1] < 8 * patience
+    starved = run(part, requests, Impatient(page=page, patience=part.timing.trc - 2))
+    assert (starved.done - starved.entered)[1] > 0.9 * starved.cycles
+
+
+def test_no_hostile_stream_starves_a_request():
+    rng = np.random.default_rng(1)
+    for number in range(300):
+        part = load_part(parts()[number % len(parts())])
+        requests = stream(
+            part, number, 300, rows=int(rng.choice([1, 3, 1000])), writes=rng.choice([0.01, 0.1, 0.5, 0.99]), pace=0
+        )
+        depth, held = int(rng.choice([1, 2, 8, 32])), int(rng.choice([1, 3, 16]))
+        patience = Controller().least_patience(part)
+        done = run(part, requests, Controller(depth=depth, held=held, patience=patience))
+        assert (done.done - done.entered).max() < (2 * depth + 4) * patience + 2 * part.timing.trfc
+
+
+def test_a_patience_with_which_writes_starve_is_refused():
+    part = load_part("ddr4/ramulator_8gb_x8_3200aa")
+    message = r"patience: wanted at least the 88 cycles between rows of a bank of ddr4/ramulator_8gb_x8_3200aa.*, got 60"
+    for meeting in (run, trace):
+        with pytest.raises(ValueError, match=message):
+            meeting(part, conflicts(part, 3, [1]), Controller(patience=60))
+    with pytest.raises(ValueError, match=message):
+        ChannelController(part, Controller(patience=60))
 
 
 def test_parameters_that_contradict_each_other_are_refused():
