@@ -1,7 +1,9 @@
 """Watches the commands of a PIM channel: rules of time, states of both row buffers, refresh in time and never within a tile.
 
-Each rule is looked up in the history of commands, with every GEMV taken apart into its COMPs and its READRES; nothing is shared
-with `pim.channel`. So it is slow, and sees what a schedule could have got wrong.
+Each rule is looked up in the history of commands, with every GEMV taken apart into its COMPs and its READRES: slow, and without
+the state and the tables of `pim.channel`, whose mistakes it sees. It shares with the scheduler what commands are and what the
+rules say: `rules`, `reach`, `expanded` and `result_cycles`. A mistake in one of those is made by both and not seen here; they are
+pinned by hand, from the part's figures, in `tests/pim/test_pim_rules.py`.
 """
 
 from __future__ import annotations

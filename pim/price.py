@@ -8,7 +8,11 @@ from the end of one operation to that of the next depends on these two only, so 
 and the first one of a run, in which all rows are still closed, start + first(t) instead of out and in. Each of these is what the
 schedule of the two operations takes (`pim.schedule`), so that no timing is kept here.
 
-**Range.** ``least`` is the time alone: refresh and traffic only ever hold a command up. The most, with W, L and I in cycles:
+**Refresh without traffic.** The exact number is `pim.schedule.play` of the request's operations, from the cycle ``start`` in
+which it begins: it depends on the phase of the refresh timer then, so that no formula of the shape alone gives it.
+
+**Range**, for any phase of that timer. ``least`` is the time alone: refresh and traffic only ever hold a command up. The most,
+with W, L and I in cycles:
 
 - Reads and writes, to rows that hold no keys or values, hold a tile up by at most tFAW and a write's turn-around
   (`pim.mixed.held_up`), a GWRITE and with a single row buffer a tile also by closing banks and opening the vector's row again
@@ -54,8 +58,9 @@ class PimPrice:
     def logits(self, context: Any, accesses: Any = None) -> Cost:
         """q K^T over ``context`` tokens (int or int64 array).
 
-        Without ``accesses`` alone on the channel, exactly. With it, the range where the channel is refreshed and so many reads
-        and writes come meanwhile (int or array, 0 for refresh only), as a `CostRange`. Raises ValueError where the channel does
+        Without ``accesses`` alone on the channel, exactly. With it, the range where the channel is refreshed, in any phase of its
+        timer, and so many reads and writes come meanwhile (int or array, 0 for refresh only), as a `CostRange`; what a request
+        takes with refresh and no traffic, exactly, `pim.schedule.play` tells. Raises ValueError where the channel does
         not hold so many tokens.
         """
         lay = self.layout

@@ -16,10 +16,19 @@ reads and writes  RD-COMP L | none; WR-COMP CWL + B + tWTR_L | none; COMP-RD S, 
 command bus       one command in a cycle
 ================  ==========================================================================================================
 
-Source: the NeuPIMs simulator (2024-06), `timing.cc`, with two differences. There an ACT holds up a grouped ACT by tRRD only, so
-that five or more rows may open within tFAW; here by tFAW. And there the rules of a GEMV count from its first COMP, so that its
-rows may close, and the data bus be taken, while it computes; here they hold for every COMP and for the READRES.
-(`pim.channel.Practice` has the second one for comparison.)
+Source: the NeuPIMs simulator (2024-06), `timing.cc`. We differ from it:
+
+- ACT to PACT: there tRRD, so that five or more rows may open within tFAW; here tFAW.
+- GEMV: there its rules count from its first COMP, so that its rows may close, and the data bus be taken, while it computes; here
+  they hold for every COMP and for the READRES (`pim.channel.Practice` has the other one for comparison).
+- Two row buffers: there RD to COMP of other bank groups of the rank S, WR to COMP of those CWL + B + tWTR_S, COMP to RD S and
+  COMP to WR tRTW hold as with one; here none, as banks compute on a row buffer of their own and send nothing.
+- READRES to READRES: there S, here L, as two bursts of the same banks.
+- One row buffer: there PRE, PREA, RDA and WRA to PACT and PPRE to ACT have no rule; here tRP closes the row buffer first.
+- GWRITE: there it holds up COMP, READRES and GWRITE; here HEADER, PACT and PPRE too. PACT to REFAB: there none, here tRC.
+
+As there: GWRITE does not reserve the data path against another rank, whose reads and writes have no rule with it. And with two
+row buffers the same row may go from one to the other at once: PPRE and, in the next cycle, ACT of the row, or PRE and PACT.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ from memsys.constraints import Scope, constraints
 from memsys.part import Command
 from memsys.standard import load_part, parts
 from pim.channel import Channel
-from pim.commands import Issued, PimCommand, expanded, reach
+from pim.commands import Issued, PimCommand, expanded, reach, result_cycles
 from pim.monitor import violations
 from pim.rules import COMP, GEMV, GWRITE, HEADER, PACT, PPRE, READRES, Rule, gwrite_cycles, rules
 
 ACT, PRE, RD, WR, REFAB = Command.ACT, Command.PRE, Command.RD, Command.WR, Command.REFAB
+PREA, RDA, WRA = Command.PREA, Command.RDA, Command.WRA
 BANK, GROUP, RANK, CHANNEL = Scope.BANK, Scope.BANK_GROUP, Scope.RANK, Scope.CHANNEL
 PART = load_part("hbm2/neupims_8gb_2000")
 
@@ -41,6 +42,27 @@ def cycles(scope, before, after, dual):
         (RANK, REFAB, PACT, 260, 260),
         (CHANNEL, READRES, RD, 4, 4),
         (CHANNEL, READRES, WR, 14, 14),
+        (GROUP, PACT, PACT, 48, 48),  # tRC
+        (CHANNEL, READRES, PPRE, 5, 5),  # tRTP
+        (RANK, PACT, REFAB, 48, 48),  # tRC
+        (RANK, PPRE, REFAB, 14, 14),  # tRP
+        (BANK, GWRITE, RD, 96, 96),  # (1 + 2) x 32
+        (GROUP, GWRITE, RD, 2, 2),  # tCCD_L
+        (RANK, GWRITE, RD, 2, 2),  # a burst
+        (BANK, GWRITE, WR, 96, 96),
+        (RANK, GWRITE, WR, 14, 14),  # CL 14 + burst 2 + tRTRS 2 - CWL 4
+        (BANK, GWRITE, PRE, 96, 96),
+        (RANK, GWRITE, PREA, 96, 96),
+        (GROUP, RD, GWRITE, 2, 2),
+        (RANK, RD, GWRITE, 2, 2),
+        (GROUP, WR, GWRITE, 14, 14),  # CWL 4 + burst 2 + tWTR_L 8
+        (RANK, WR, GWRITE, 12, 12),  # CWL 4 + burst 2 + tWTR_S 6
+        (RANK, PREA, PACT, 14, 0),  # tRP
+        (BANK, PRE, PACT, 14, 0),
+        (BANK, RDA, PACT, 19, 0),  # tRTP 5 + tRP 14
+        (BANK, WRA, PACT, 36, 0),  # CWL 4 + burst 2 + tWR 16 + tRP 14
+        (CHANNEL, COMP, RD, 2, 0),
+        (CHANNEL, COMP, WR, 14, 0),
     ],
 )
 def test_the_rules_of_the_neupims_simulator_follow_from_its_part(scope, before, after, single, dual):
@@ -102,6 +124,46 @@ def test_a_gemv_is_its_dot_products_and_a_result():
     each = list(expanded(PART, Issued(10, GEMV, 0, 7, 8)))
     assert [(i.cycle, i.command) for i in each] == [*((10 + 2 * i, COMP) for i in range(8)), (26, READRES)]
     assert [i.cycle for i in expanded(PART, Issued(10, GEMV, 0, 7, 1))] == [10, 22]  # the adder tree fills
+
+
+@pytest.mark.parametrize(("bursts", "cycles"), [(1, 12), (5, 12), (6, 12), (7, 14), (8, 16), (16, 32), (32, 64)])
+def test_a_gemv_has_its_result_after_two_cycles_a_burst_and_no_less_than_six_bursts(bursts, cycles):
+    *comps, result = expanded(PART, Issued(100, GEMV, 0, 7, bursts))
+    assert [(i.cycle, i.command) for i in comps] == [(100 + 2 * i, COMP) for i in range(bursts)]
+    assert (result.cycle, result.command) == (100 + cycles, READRES)
+    assert result_cycles(PART, bursts) == cycles
+
+
+@pytest.mark.parametrize("bursts", [1, 6, 8, 32])
+def test_the_monitor_takes_a_gemv_for_as_long_as_the_facts_say(bursts):
+    """2 (max(n, 6) + 1) to the next one, and 2 max(n, 6) + tRTP to the close of its rows."""
+    result = 2 * max(bursts, 6)
+    for after, wanted in ((Issued(0, GEMV, 0, 7, bursts), result + 2), (Issued(0, PPRE, 9), result + 5)):
+        for late in (wanted - 1, wanted):
+            trace = [Issued(0, GEMV, 0, 7, bursts), after._replace(cycle=late)]
+            assert any("READRES to" in line for line in violations(PART, trace)) == (late < wanted)
+
+
+@pytest.mark.parametrize("group", range(8))
+def test_a_grouped_act_reaches_the_four_banks_of_its_group_and_no_other(group):
+    """With a single row buffer an ACT to one of them waits for tRC 48, to the others of the rank for tFAW 30."""
+    own = range(4 * group, 4 * group + 4)
+    for bank in range(32):
+        assert (reach(PART, PACT, bank) == own) == (bank in own)
+        trace = [Issued(0, PACT, own.start, 7), Issued(47, ACT, bank, 8)]
+        assert any("PACT to ACT, bank" in line for line in violations(PART, trace, dual=False)) == (bank in own)
+
+
+def test_what_the_source_leaves_open_is_left_open_here():
+    """GWRITE beside another rank; and with two row buffers a row that goes from one to the other in the next cycle."""
+    assert not [r for r in rules(PART) if GWRITE in r[1:3] and r.scope is Scope.OTHER_RANK]
+    channel = Channel(PART)
+    channel.issue(Issued(100, GWRITE, 0, 7))
+    assert channel.earliest(RD, 16, since=101) == 101
+    for before, after in ((PPRE, ACT), (PRE, PACT)):
+        channel = Channel(PART)
+        channel.issue(Issued(100, before, 0, 7))
+        assert channel.earliest(after, 0, since=101) == 101
 
 
 def test_memory_reads_beside_a_gemv_but_not_where_its_result_is_on_the_bus():
