@@ -71,6 +71,8 @@ class KvLayout:
                 f"{self.heads} heads of {self.head_dim} leave {empty} of {self.row} elements of each token's last row of keys "
                 f"empty; the nearest that fill rows are {near} (full_rows = False takes the waste)"
             )
+        if (least := self.rows(1)) > self.rows_per_bank:
+            raise ValueError(f"rows_per_bank: wanted at least {least}, which one token takes, got {self.rows_per_bank}")
 
     def _nearest(self) -> list[str]:
         """What one of banks, bytes of a row and multipliers could be, for heads to fill rows."""

@@ -142,6 +142,12 @@ def test_every_row_that_is_named_as_the_nearest_is_one():
     KvLayout(heads=8, head_dim=480, multipliers=15, row_bytes=960)
 
 
+def test_banks_that_hold_no_token_are_refused_with_as_many_rows_as_one_takes():
+    line = refusal(KvLayout, heads=8, head_dim=128, rows_per_bank=33)
+    assert line == "rows_per_bank: wanted at least 34, which one token takes, got 33"
+    assert KvLayout(heads=8, head_dim=128, rows_per_bank=34).capacity == 32
+
+
 @pytest.mark.parametrize("length", [-5, 1.5])
 def test_requests_of_no_length_do_not_fit(length):
     line = refusal(LAYOUT.fit, [3, length])
