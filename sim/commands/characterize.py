@@ -17,7 +17,7 @@ from sim.commands import parse
 from sim.commands.emit import emit
 from sim.commands.foreign import tools
 from sim.commands.output import log, progress, table
-from sim.commands.rtl import rtl_class
+from sim.commands.rtl import hardware_class
 from sim.errors import BadInput, CheckFailed, StorageError
 
 COMMITTED = "asap7"
@@ -37,7 +37,7 @@ def main(
     json: bool,
 ) -> None:
     """Characterise ``unit``; with ``out``, write ``UNIT.toml``, a technology file, there, and then ``characterize.json``."""
-    chosen = parse.unit(_class(unit), settings)
+    chosen = parse.unit(hardware_class(unit), settings)
     files = [*(liberty or []), *(more or [])]
     for file in files:
         if file.is_dir():
@@ -74,15 +74,6 @@ def main(
             raise BadInput(str(error)) from None
         log(f"wrote {path}")
     emit("characterize", result.summary(), _text(result), json, out)
-
-
-def _class(kind: str) -> type[Any]:
-    """The class of a unit with RTL or of a controller. Raises BadInput with the nearest right name."""
-    from memsys.controller.exercise import DramController
-    from pim.pim_controller.exercise import PimControllerExercise
-
-    controllers: dict[str, type[Any]] = {cls.kind(): cls for cls in (DramController, PimControllerExercise)}
-    return controllers.get(kind) or rtl_class(kind)
 
 
 def _check_place(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`rtloom rtl`: the Verilog of a unit."""
+"""`rtloom rtl`: the Verilog of a unit, or of a controller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.commands import parse
-from sim.commands.catalogue import unit_class
+from sim.commands.catalogue import named, unit_class, units
 from sim.commands.foreign import tools
 from sim.commands.output import emit_json, log, say
 from sim.errors import BadInput
@@ -23,11 +23,21 @@ def rtl_class(kind: str) -> type[Any]:
     return cls
 
 
+def hardware_class(kind: str) -> type[Any]:
+    """The class of a unit with RTL, or of a controller. Raises BadInput with the nearest right name."""
+    from memsys.controller.exercise import DramController
+    from pim.pim_controller.exercise import PimControllerExercise
+
+    controllers: dict[str, type[Any]] = {cls.kind(): cls for cls in (DramController, PimControllerExercise)}
+    found = named(kind, {**units(), **controllers}, "unit")
+    return found if kind in controllers else rtl_class(kind)
+
+
 def main(*, unit: str, settings: list[str] | None, out: Path | None, json: bool) -> None:
     """Write the Verilog to stdout, to the file ``out``, or to ``UNIT.v`` in the folder ``out``."""
     from accel.base.rtl import rtlil_hash, verilog
 
-    chosen = parse.unit(rtl_class(unit), settings)
+    chosen = parse.unit(hardware_class(unit), settings)
     with tools("rtl"):
         text = verilog(chosen)
     path = None

@@ -39,6 +39,11 @@ def test_verilog_goes_to_stdout_a_folder_or_a_file(rtloom, folder) -> None:
     assert len(data["rtlil_sha256"]) == 64
 
 
+def test_a_controller_has_verilog_too(rtloom) -> None:
+    assert "module top(requests__valid" in rtloom("rtl", "dram_controller", "--set", "depth=2").stdout
+    assert "unknown unit 'pim_controler'; did you mean 'pim_controller'" in rtloom("rtl", "pim_controler", code=2).stderr
+
+
 def test_what_has_no_rtl_is_refused(rtloom) -> None:
     assert "gpu_vector_unit is priced from calibrated figures and has no RTL" in rtloom("rtl", "gpu_vector_unit", code=2).stderr
     assert "did you mean 'table_precompute'?" in rtloom("verify", "table_precomput", code=2).stderr
