@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +146,7 @@ def figures(part: Part) -> dict[str, Figure]:
     if part.per_bank_refresh:
         found["refresh_bank"] = _refresh_of_a_bank(part, found["refresh"])
     for state, name in STATES.items():
-        found[state] = _figure(part, lambda i, name=name: getattr(i, name))  # type: ignore[misc]
+        found[state] = _figure(part, attrgetter(name))
     if part.io is not None:
         bits, io = part.burst_bytes * 8, part.io
         found["read_io"] = Figure(io.read * bits, io.source_class, io.source)

@@ -57,6 +57,7 @@ def main(
     shape = {"block": block or dram.burst_bytes, "stride": stride or dram.row_bytes, "span": _span(span, capacity)}
     try:
         played = Controller.from_data({"page": page, "refresh": refresh, "depth": depth})
+        # mypy cannot tell that the pattern is one of the names that were looked up.
         bursts = addresses(pattern, requests, dram.burst_bytes, **shape, seed=seed)  # type: ignore[arg-type]
         write = np.random.default_rng(seed).random(requests) >= reads
         done = run(dram, Requests.at(bursts, dram, address_map(mapping, dram), channels, write), played)
