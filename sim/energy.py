@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,26 +21,11 @@ from sim.errors import BadInput, CheckFailed
 from sim.lowering import Stage
 from sim.system import Device
 from sim.tiling import traffic
-from workloads.ops import Attention, Op
+from sim.work import CYCLE, Events, Work
+from workloads.ops import Attention, Collective, Op
 
 if TYPE_CHECKING:
     from sim.pricing import StepPricer
-
-Events = Counter  # (component name, event) -> count
-CYCLE = "cycle"  # what a proved unit spends in every cycle of work, besides its events
-
-
-@dataclass
-class Work:
-    """What a run has done: events and bytes by (component, event), and cycles of every unit, summed over its copies."""
-
-    events: Events = field(default_factory=Counter)
-    cycles: Counter = field(default_factory=Counter)
-
-    def add(self, other: Work, times: int = 1) -> None:
-        for mine, theirs in ((self.events, other.events), (self.cycles, other.cycles)):
-            for key, count in theirs.items():
-                mine[key] += times * count
 
 
 @dataclass(frozen=True)
@@ -63,6 +47,11 @@ class Row:
 
 def stage_work(stage: Stage, device: Device) -> Work:
     """One execution of ``stage``: events of its units, fused ops included, and bytes at its memories."""
+    if isinstance(stage.op, Collective):  # time that is not hidden; what is shipped belongs to the stage that makes it
+        return Work()
+    offload = device.placement.offload
+    if offload is not None and offload.takes(stage.op):
+        return offload.work(stage, device, stage_work)
     done = op_work(((stage.op, stage.unit), *stage.fused), device)
     slot = device.units[stage.unit]
     read, written = traffic(slot.unit.fetched(stage.op), slot, device)

@@ -33,9 +33,10 @@ def roofline(device: Device, steps: dict[str, list[PricedStage]]) -> dict[str, A
     points, peaks = [], {}
     for label, stages in steps.items():
         for priced in stages:
-            op, slot = priced.stage.op, device.units[priced.stage.unit]
+            op = priced.stage.op
             if not isinstance(op, Linear | Attention) or not priced.timing.ps:
                 continue
+            slot = device.units[priced.stage.unit]
             moved = sum(priced.timing.read.values()) + sum(priced.timing.written.values())
             points.append(
                 {"step": label, "op": op.role or op.kind, "unit": priced.stage.unit}

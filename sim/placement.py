@@ -7,9 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from accel.base.mapping import Mapping
-from accel.base.spec import Spec
+from accel.base.spec import Spec, chosen_by_kind
+from sim.offloads.base import Offload
 from workloads.ops import Op
 
+AnyOffload = chosen_by_kind(Offload, "offload", "sim.offloads")
 Fusible = Literal["quantize", "table_precompute", "dequantize", "convert"]
 
 
@@ -30,6 +32,8 @@ class Placement(Spec):
     fuse: tuple[Fusible, ...] = ("quantize", "dequantize", "convert", "table_precompute")
     mapping: Mapping | Literal["search"] = "search"
     fused_projections: bool = True
+    offload: AnyOffload | None = None
+    """How tensors that lie elsewhere than in main memory are worked with (`sim.offloads`)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,10 @@
     step = host + embed(T) + N (block(T) + attention) + head(S)
 
 for T new tokens, S rows through the LM head and N blocks. Everything but attention depends on T or S alone and is priced once per
-value; attention is priced from the sums that describe the batch. Scalar and array code are the same formulas.
+value; attention is priced from the sums that describe the batch. Scalar and array code are the same formulas. An offload may ship
+something beside each block while the next one computes, which adds (`sim.offloads.base`)
+
+    (N - 1) max(0, background - (block(T) + attention)) + background
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from accel.base.unit import AnalyticalUnit
 from sim.errors import Infeasible
 from sim.lowering import Stage, lower
 from sim.system import Device
-from sim.tiling import Timing, companion_ps, time_stage
-from workloads.ops import Attention
+from sim.tiling import companion_ps, time_stage
+from sim.timing import Timing
+from workloads.ops import Attention, Collective
 
 if TYPE_CHECKING:
     from workloads.model import Precision, Transformer
@@ -46,10 +50,12 @@ class StepPricer:
     device: Device
     model: Transformer
     precision: Precision
-    _fixed: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)
+    _fixed: dict[int, tuple[int, int, int]] = field(default_factory=dict, repr=False)
     _heads: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if self.device.placement.offload is not None:
+            self.device.placement.offload.check(self.device, self.model, self.precision)
         if self.kv_tokens < BLOCK_TOKENS:
             budget = self._budget
             raise Infeasible(
@@ -67,7 +73,8 @@ class StepPricer:
 
     @cached_property
     def _token_bytes(self) -> int:
-        return self.model.kv_bytes_per_token(self.precision)
+        offload, nbytes = self.device.placement.offload, self.model.kv_bytes_per_token(self.precision)
+        return nbytes if offload is None else offload.kv_token_bytes(nbytes)
 
     @property
     def _budget(self) -> int:
@@ -111,11 +118,14 @@ class StepPricer:
     def _time(self, stages: Sequence[Stage]) -> int:
         return sum(time_stage(stage, self.device).ps for stage in stages)
 
+    def block_ps(self, tokens: Any) -> Any:
+        """One block for ``tokens`` new tokens (int or array), attention left out."""
+        before, _, after = self.block_stages(tokens)
+        return self._time(before) + self._time(after)
+
     def fixed_ps(self, tokens: Any) -> Any:
         """Host, embedding and all blocks for ``tokens`` new tokens (int or array), attention left out."""
-        before, _, after = self.block_stages(tokens)
-        block = self._time(before) + self._time(after)
-        return self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * block
+        return self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * self.block_ps(tokens)
 
     def companion_ps(self, tokens: Any) -> Any:
         """Time of what is fused into attention; attention takes at least as long."""
@@ -129,11 +139,12 @@ class StepPricer:
         prices.update(zip(values.tolist(), price(values), strict=True))
         return prices[value]
 
-    def _fixed_of(self, tokens: int) -> tuple[int, int]:
-        """(fixed_ps, companion_ps), memoised."""
+    def _fixed_of(self, tokens: int) -> tuple[int, int, int]:
+        """(fixed_ps, companion_ps, block_ps), memoised."""
 
-        def price(values: np.ndarray) -> Iterable[tuple[int, int]]:
-            return zip(self.fixed_ps(values).tolist(), self.companion_ps(values).tolist(), strict=True)
+        def price(values: np.ndarray) -> Iterable[tuple[int, int, int]]:
+            found = (self.fixed_ps(values), self.companion_ps(values), self.block_ps(values))
+            return zip(*(ps.tolist() for ps in found), strict=True)
 
         return self._fixed.get(tokens) or self._price_around(tokens, self._fixed, price)
 
@@ -150,16 +161,15 @@ class StepPricer:
     @cached_property
     def _attention(self) -> Any:
         """(decode(requests, context) -> ps, prefill(chunk, past) -> ps) of one block; cheap closures where the unit has them."""
-        _, stage, _ = self.block_stages(1)
-        shape = self.model.attention_shape(self.precision) | {"output": stage.op.output}
-        placement, device = self.device.placement, self.device
+        placement, device, shape = self.device.placement, self.device, self._shape
 
         def closures(role: str) -> tuple[Any, Any]:
             name = placement.roles.get(f"attention.{role}", placement.attention)
             slot = device.units[name]
-            bandwidth = device.memories[placement.kv].bandwidth
             asked = shape | {"role": role}
-            if isinstance(slot.unit, AnalyticalUnit) and hasattr(slot.unit, "attention_pricer"):
+            offloaded = placement.offload is not None and placement.offload.takes(Attention.decode(1, 1, **asked))
+            if not offloaded and isinstance(slot.unit, AnalyticalUnit) and hasattr(slot.unit, "attention_pricer"):
+                bandwidth = device.memories[placement.kv].bandwidth
                 return slot.unit.attention_pricer(asked, copies=slot.count, clock=slot.clock, bandwidth=bandwidth)
 
             def decode(requests: Any, context: Any) -> Any:
@@ -172,10 +182,21 @@ class StepPricer:
 
         return closures("decode")[0], closures("prefill")[1]
 
+    @cached_property
+    def _shape(self) -> dict[str, Any]:
+        _, stage, _ = self.block_stages(1)
+        return self.model.attention_shape(self.precision) | {"output": stage.op.output}
+
+    def exposed_ps(self, prefilled: int, decodes: int, block: Any) -> Any:
+        """What is not hidden of that which ships beside blocks of ``block`` ps (attention included), over a whole step."""
+        offload = self.device.placement.offload
+        ships = 0 if offload is None else offload.background_ps(prefilled, decodes, self._shape, self.device)
+        return (self.blocks - 1) * larger(ships - block, 0 * block) + ships if ships else 0
+
     def step_ps(self, tokens: int, sequences: int, chunks: Sequence[tuple[int, int]], decodes: int, context: int) -> int:
         """One iteration: prefill ``chunks`` as (chunk, past) and ``decodes`` requests attending ``context`` tokens in all."""
         decode, prefill = self._attention
-        fixed, companion = self._fixed.get(tokens) or self._fixed_of(tokens)
+        fixed, companion, block = self._fixed.get(tokens) or self._fixed_of(tokens)
         attention = decode(decodes, context) if decodes else 0
         first = attention
         for position, (chunk, past) in enumerate(chunks):
@@ -186,14 +207,17 @@ class StepPricer:
         if companion > first:
             attention += companion - first
         head = self._heads.get(sequences) or self.head_ps(sequences)
-        return fixed + self.blocks * attention + head
+        step = fixed + self.blocks * attention + head
+        if self.device.placement.offload is not None:
+            step += self.exposed_ps(tokens - decodes, decodes, block + attention)
+        return step
 
     def decode_run_ps(self, decodes: int, context: int, iterations: int) -> np.ndarray:
         """Durations (int64) of consecutive decode-only iterations, the context growing by ``decodes`` each."""
         decode, _ = self._attention
-        fixed, companion = self._fixed_of(decodes)
-        attention = decode(decodes, context + decodes * np.arange(iterations, dtype=np.int64))
-        return fixed + self.head_ps(decodes) + self.blocks * np.maximum(attention, companion)
+        fixed, companion, block = self._fixed_of(decodes)
+        attention = np.maximum(decode(decodes, context + decodes * np.arange(iterations, dtype=np.int64)), companion)
+        return fixed + self.head_ps(decodes) + self.blocks * attention + self.exposed_ps(0, decodes, block + attention)
 
     # one step in detail (rtloom price)
 
@@ -207,9 +231,14 @@ class StepPricer:
             ops.append(Attention.decode(decodes, context, **shape | {"role": "decode"}))
         place = self.device.placement
         attended = [Stage(op, place.unit_of(op) or attention.unit, attention.fused if i == 0 else ()) for i, op in enumerate(ops)]
-        parts = [
-            (self.embed_stages(tokens), 1),
-            ([*before, *attended, *after], self.blocks),
-            (self.head_stages(decodes + len(prefill)), 1),
-        ]
-        return [PricedStage(s, times, time_stage(s, self.device)) for stages, times in parts for s in stages]
+
+        def timed(stages: Sequence[Stage], times: int) -> list[PricedStage]:
+            return [PricedStage(stage, times, time_stage(stage, self.device)) for stage in stages]
+
+        block = timed([*before, *attended, *after], self.blocks)
+        head = timed(self.head_stages(decodes + len(prefill)), 1)
+        exposed = self.exposed_ps(tokens - decodes, decodes, sum(priced.timing.ps for priced in block))
+        if exposed:
+            shipping = Stage(Collective(role="exposed_shipping", function="send", nbytes=0, participants=2), place.kv)
+            head.append(PricedStage(shipping, 1, Timing(exposed, 0, exposed, {}, {}, "own")))
+        return [*timed(self.embed_stages(tokens), 1), *block, *head]

@@ -141,6 +141,8 @@ def check_conservation(pricer: StepPricer, served: Served, work: Work) -> None:
     iterations = sum(tally.iterations for tally in served.tallies)
     weights = iterations * pricer.model.block_weight_bytes(pricer.precision) * pricer.blocks
     read = work.events[device.placement.weights, "read_byte"]
+    if (offload := device.placement.offload) is not None:
+        weights, read = offload.weights_wanted(weights), offload.weights_read(work, device)
     if read < weights:
         raise CheckFailed(f"conservation: {read} bytes read where the weights of {iterations} iterations alone are {weights}")
 

@@ -81,6 +81,12 @@ class Device(Spec):
         placed = self.placement.units_named() | {key: getattr(self.placement, key) for key in TENSORS}
         counts = {name: slot.count for name, slot in self.units.items()}
         faults = _faults_between(counts, list(self.memories), placed, list(self.technology), self.cores)
+        if self.placement.offload is not None:
+            for names, known, what in zip(
+                self.placement.offload.parts(), (counts, self.memories), ("unit", "memory"), strict=True
+            ):
+                for field, name in names.items():
+                    faults += _unless(name, list(known), f"placement.offload.{field}", what)
         if faults:
             raise ValueError("\n".join(faults))
         return self

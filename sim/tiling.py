@@ -14,7 +14,6 @@ Point-wise ops on proved units deal their rows over all copies: time = max(compu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache, reduce
 from math import isqrt
 from typing import Any
@@ -25,30 +24,11 @@ from accel.base.mapping import Mapping, ceil_div
 from accel.base.unit import AnalyticalUnit, RtlUnit
 from sim.lowering import Stage
 from sim.system import Device, Slot
+from sim.timing import Bytes, Timing
 from workloads.ops import Attention, Linear, Op, Pointwise, TablePrecompute
 
-Bytes = dict[str, Any]  # memory name -> bytes
 SLAB: int = Mapping.model_fields["k"].default  # depth in k of the first load, where no mapping says it
 COUNTER = 1 << 12  # limits from here on are those of a counter: no grid has as many rows or columns
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Time of a stage and what bounds it. ``compute_ps`` and ``memory_ps`` are each alone, at full rate."""
-
-    ps: Any
-    compute_ps: Any
-    memory_ps: Any
-    read: Bytes
-    written: Bytes
-    mapping: str
-
-    @property
-    def bound(self) -> str:
-        """ "compute" or "memory", whichever alone takes longer; "latency" where neither explains a third of the time."""
-        if 3 * max(self.compute_ps, self.memory_ps) < self.ps:
-            return "latency"
-        return "compute" if self.compute_ps >= self.memory_ps else "memory"
 
 
 def traffic(op: Op, slot: Slot, device: Device) -> tuple[Bytes, Bytes]:
@@ -81,6 +61,9 @@ def traffic(op: Op, slot: Slot, device: Device) -> tuple[Bytes, Bytes]:
 
 def time_stage(stage: Stage, device: Device) -> Timing:
     """The time of ``stage`` on an otherwise idle device; ints or arrays like the op's extents."""
+    offload = device.placement.offload
+    if offload is not None and offload.takes(stage.op):
+        return offload.time(stage, device, time_stage)
     slot = device.units[stage.unit]
     op = slot.unit.fetched(stage.op)
     read, written = traffic(op, slot, device)

@@ -1,0 +1,1 @@
+"""Offloads: how a device works with tensors that lie in storage or across a link, one module each."""
