@@ -1,0 +1,182 @@
+"""Drives on NVMe: NAND behind a link, as the host sees it, in closed form.
+
+One command of n bytes on an idle drive, with L the latency of the link, p = ceil(n / page) pages, striped over C channels, and
+k = ceil(p / C) of them on the busiest channel:
+
+    read    3 L + [command + tR + transfer + (k - 1) d] + L + n / link
+    write   3 L + L + L + n / link + [command + transfer + tPROG + (k - 1) d'] + L
+
+where d and d' are the steady-state time of a page on a channel (`NandPart.read_period_ps`, `program_period_ps`, by page). The
+trips are NVMe's: doorbell, fetch of the command and its answer; a drive fetches the data of a write itself. Entries of the queues
+(64 and 16 B) are not charged. A write ends when its pages are programmed; no volatile cache answers for it. Many commands reach
+
+    min(link, internal n / (p page), queue depth n / latency(n))
+
+with no fitted factor. `memsys.drive` is the same drive as SimPy resources.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from accel.base.clock import PS_PER_US, scale_up
+from accel.base.extent import smaller
+from accel.base.mapping import ceil_div
+from accel.base.tech import Entry
+from memsys.base import Memory
+from memsys.link import Link, NamedLink, load_link
+from memsys.nand_part import NandPart, load_nand
+
+TRIPS_TO_START = 3
+"""Crossings of the link before a drive works: doorbell, fetch of the command, its answer."""
+SPARE_PERMILLE = 70
+"""Share of the blocks that are no capacity: a GiB of flash is sold as a GB, 7 %. Assumed."""
+
+
+class Ssd(Memory):
+    """NVMe drives of one NAND part, each on a link of its own. Capacity and bandwidth are those of all drives.
+
+    Events: ``read_byte`` and ``write_byte`` are bytes on the links; pages and blocks count apart, for whoever moves them.
+    """
+
+    events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte", "page_read", "page_program", "block_erase")
+
+    drives: int = Field(default=1, gt=0, le=1024)
+    part: str
+    """NAND of one drive, by name (memsys/nand_parts)."""
+    link: NamedLink
+    """Link of one drive: a name (memsys/links) or a table."""
+    queue_depth: int = Field(default=32, gt=0, le=65536)
+    """Commands under way at one drive at a time. 32: what one queue of many hosts holds; assumed."""
+    spare_permille: int = Field(default=SPARE_PERMILLE, ge=0, lt=1000)
+    """Share of the blocks kept for reclaim (over-provisioning)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _totals_of_the_drives(cls, data: Any) -> Any:
+        """Capacity and bandwidth of the drives, where they are not given: less may be."""
+        if not isinstance(data, dict) or not isinstance(data.get("part"), str):
+            return data
+        drives, spare = data.get("drives", 1), data.get("spare_permille", SPARE_PERMILLE)
+        for name, value, least, below in (("drives", drives, 1, 1025), ("spare_permille", spare, 0, 1000)):
+            if type(value) is not int or not least <= value < below:
+                raise ValueError(f"{name}: wanted a whole number from {least} to {below - 1}, got {value!r}")
+        link = data.get("link")
+        if isinstance(link, str):
+            link = load_link(link)
+        elif not isinstance(link, Link):
+            link = Link.from_data(link)
+        capacity, bandwidth = _totals(load_nand(data["part"]), link, drives, spare)
+        return {"capacity": f"{capacity} B", "bandwidth": f"{bandwidth} MB/s"} | data
+
+    @field_validator("part")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        load_nand(name)
+        return name
+
+    @model_validator(mode="after")
+    def _within_the_drives(self) -> Ssd:
+        most = _totals(self.nand, self.link, self.drives, self.spare_permille)
+        for name, unit, got, limit in zip(
+            ("capacity", "bandwidth"), ("B", "MB/s"), (self.capacity, self.bandwidth), most, strict=True
+        ):
+            if got > limit:
+                raise ValueError(
+                    f"{name}: wanted at most the {limit} {unit} of {self.drives} drives of {self.part} on {self.link.name}, "
+                    f"got {got} {unit}"
+                )
+        return self
+
+    @property
+    def nand(self) -> NandPart:
+        """The NAND of one drive."""
+        return load_nand(self.part)
+
+    @property
+    def internal_mb_per_s(self) -> int:
+        """What the dies of one drive deliver to its controller: min(channels, cells), MB/s."""
+        return self.nand.read_mb_per_s
+
+    @property
+    def program_mb_per_s(self) -> int:
+        """What the dies of one drive take from its controller, MB/s."""
+        return self.nand.program_mb_per_s
+
+    # one command on one idle drive
+
+    def pages(self, nbytes: Any) -> Any:
+        """Pages that hold ``nbytes`` from the start of a page: whole pages are read and programmed."""
+        return ceil_div(nbytes, self.nand.page_bytes)
+
+    def pages_ps(self, pages: Any, *, program: bool = False) -> Any:
+        """For how long ``pages`` of one channel keep it busy in steady state."""
+        part = self.nand
+        period = part.program_period_ps if program else part.read_period_ps
+        at_once = part.dies_per_channel * part.planes_at_work
+        return scale_up(pages, period.numerator, period.denominator * at_once)
+
+    def flash_ps(self, nbytes: Any, *, program: bool = False) -> Any:
+        """Picoseconds in which idle dies read (program) the pages of ``nbytes`` above zero, striped over all channels."""
+        part = self.nand
+        first = part.command_ps + part.page_transfer_ps + (part.mean_program_ps if program else part.mean_read_ps)
+        return first + self.pages_ps(ceil_div(self.pages(nbytes), part.channels) - 1, program=program)
+
+    def read_ps(self, nbytes: Any) -> Any:
+        """Picoseconds from doorbell to last byte of a read of ``nbytes`` above zero (int or int64 array) on an idle drive."""
+        return TRIPS_TO_START * self.link.latency + self.flash_ps(nbytes) + self.link.time_ps(nbytes)
+
+    def write_ps(self, nbytes: Any) -> Any:
+        """Picoseconds from doorbell to completion of a write of ``nbytes`` above zero, programmed, on an idle drive."""
+        trips = (TRIPS_TO_START + 2) * self.link.latency  # the drive asks for the data; the completion
+        return trips + self.link.time_ps(nbytes) + self.flash_ps(nbytes, program=True)
+
+    # many commands on one drive
+
+    def read_mb_per_s(self, chunk_bytes: Any) -> Any:
+        """What a host reads from one drive in commands of ``chunk_bytes`` (int or int64 array), MB/s, rounded down."""
+        return self._stream(chunk_bytes, self.internal_mb_per_s, self.read_ps(chunk_bytes))
+
+    def write_mb_per_s(self, chunk_bytes: Any) -> Any:
+        """What a host writes to one drive in commands of ``chunk_bytes``, MB/s, rounded down."""
+        return self._stream(chunk_bytes, self.program_mb_per_s, self.write_ps(chunk_bytes))
+
+    def _stream(self, chunk: Any, flash_mb_per_s: int, latency_ps: Any) -> Any:
+        on_link = chunk * self.link.bandwidth // self.link.wire_bytes(chunk)
+        in_flash = flash_mb_per_s * chunk // (self.pages(chunk) * self.nand.page_bytes)
+        return smaller(smaller(on_link, in_flash), self.queue_depth * chunk * PS_PER_US // latency_ps)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Joules of a byte on the link, of a page and of a block, from the figures of link and part; standby of all dies."""
+        part, link = self.nand, self.link
+        draws, full = part.energies, link.packet or 1
+        per_byte = link.joules(full) / full
+        wire = (link.energy_class, f"link {link.name}, headers included: {link.energy_source}")
+        bus = ("channel", part.page_bytes * draws.channel_byte.joules(0), draws.channel_byte)
+        found = [self._entry(event, "", per_byte, *wire) for event in ("read_byte", "write_byte")]
+        for event, which, joules, draw in (
+            ("page_read", "", draws.page_read.joules(part.mean_read_ps), draws.page_read),
+            ("page_read", *bus),
+            ("page_program", "", draws.page_program.joules(part.mean_program_ps), draws.page_program),
+            ("page_program", *bus),
+            ("block_erase", "", draws.block_erase.joules(part.erase_ps), draws.block_erase),
+        ):
+            found.append(self._entry(event, which, joules, draw.source_class, draw.source))
+        watts, dies = draws.standby.watts, self.drives * part.total_dies
+        source = f"{dies} dies; the controller is not in it: {draws.standby.source}"
+        found.append(self._entry(None, "standby", dies * watts, draws.standby.source_class, source))
+        return tuple(found)
+
+    def _entry(self, event: str | None, which: str, value: float, source_class: str, source: str) -> Entry:
+        same = {"part": self.part, "drives": self.drives, "capacity": self.capacity, "bandwidth": self.bandwidth}
+        figure = {"power": f"{value!r} W"} if event is None else {"energy": f"{value!r} J"}
+        named = {"component": self.kind(), "parameters": same, "event": event, "part": which, "class": source_class}
+        return Entry.from_data({**named, **figure, "source": source})
+
+
+def _totals(part: NandPart, link: Link, drives: int, spare_permille: int) -> tuple[int, int]:
+    """Bytes and MB/s of so many drives: blocks that are no spare; the lesser of link and dies."""
+    blocks = part.total_planes * part.blocks * (1000 - spare_permille) // 1000
+    return drives * blocks * part.block_bytes, drives * min(link.payload_mb_per_s, part.read_mb_per_s)
