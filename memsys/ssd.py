@@ -17,16 +17,17 @@ with no fitted factor. `memsys.drive` is the same drive as SimPy resources.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from accel.base.clock import PS_PER_US, scale_up
 from accel.base.extent import smaller
 from accel.base.mapping import ceil_div
 from accel.base.tech import Entry
 from memsys.base import Memory
-from memsys.link import Link, NamedLink, load_link
+from memsys.link import Link, NamedLink
 from memsys.nand_part import NandPart, load_nand
 
 TRIPS_TO_START = 3
@@ -57,19 +58,15 @@ class Ssd(Memory):
     @classmethod
     def _totals_of_the_drives(cls, data: Any) -> Any:
         """Capacity and bandwidth of the drives, where they are not given: less may be."""
-        if not isinstance(data, dict) or not isinstance(data.get("part"), str):
+        if not isinstance(data, dict):
             return data
         drives, spare = data.get("drives", 1), data.get("spare_permille", SPARE_PERMILLE)
-        for name, value, least, below in (("drives", drives, 1, 1025), ("spare_permille", spare, 0, 1000)):
-            if type(value) is not int or not least <= value < below:
-                raise ValueError(f"{name}: wanted a whole number from {least} to {below - 1}, got {value!r}")
-        link = data.get("link")
-        if isinstance(link, str):
-            link = load_link(link)
-        elif not isinstance(link, Link):
-            link = Link.from_data(link)
-        capacity, bandwidth = _totals(load_nand(data["part"]), link, drives, spare)
-        return {"capacity": f"{capacity} B", "bandwidth": f"{bandwidth} MB/s"} | data
+        capacity, bandwidth = 1, 1  # where a field below is wrong, which is then refused on its own
+        if type(drives) is int and type(spare) is int:
+            with suppress(KeyError, ValueError):
+                link = TypeAdapter(NamedLink).validate_python(data["link"])
+                capacity, bandwidth = _totals(load_nand(data["part"]), link, drives, spare)
+        return {"capacity": f"{max(capacity, 1)} B", "bandwidth": f"{max(bandwidth, 1)} MB/s"} | data
 
     @field_validator("part")
     @classmethod
