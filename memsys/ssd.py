@@ -62,7 +62,7 @@ class Ssd(Memory):
             return data
         drives, spare = data.get("drives", 1), data.get("spare_permille", SPARE_PERMILLE)
         capacity, bandwidth = 1, 1  # where a field below is wrong, which is then refused on its own
-        if type(drives) is int and type(spare) is int:
+        if type(drives) is int and type(spare) is int and isinstance(data.get("part"), str):
             with suppress(KeyError, ValueError):
                 link = TypeAdapter(NamedLink).validate_python(data["link"])
                 capacity, bandwidth = _totals(load_nand(data["part"]), link, drives, spare)
