@@ -11,6 +11,7 @@ here depends on it.) The spare bytes of a page are read and programmed with it; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -216,23 +217,25 @@ class NandPart(Table):
 
     @property
     def read_period_ps(self) -> Fraction:
-        """Steady state of a channel whose dies read all the time: ps in which each die delivers a page of every plane at work.
+        """Steady state of a channel of which all dies read in step: mean ps in which each gives a page of every plane at work.
 
-        With n planes at work, D dies, c command and x transfer: max(D n (c + x), die), where a die takes n c + max(tR, n x) with
-        a cache register (next sensing and this transfer overlap) and n c + tR + n x without; mean over the page types.
+        With n planes at work, D dies, c command and x transfer, that is the mean over the page types of max(D n (c + x), die),
+        where a die takes n c + max(tR, n x) with a cache register, which lets its next sensing overlap the transfer, and
+        n c + tR + n x without. The engine of `memsys.nand_ops` takes just that where all types take the same time.
         """
         n = self.planes_at_work
         out = n * self.page_transfer_ps
-        busy = [max(sense, out) if self.cache_read else sense + out for sense in self.read_ps]
-        own = n * self.command_ps + Fraction(sum(busy), self.page_types)
-        return max(Fraction(self.dies_per_channel * n * (self.command_ps + self.page_transfer_ps)), own)
+        return self._period(n * self.command_ps + (max(sense, out) if self.cache_read else sense + out) for sense in self.read_ps)
 
     @property
     def program_period_ps(self) -> Fraction:
         """The same of programs: max(D n (c + x), n (c + x) + tPROG), as a die loads its registers, and then programs them."""
-        n = self.planes_at_work
-        load = n * (self.command_ps + self.page_transfer_ps)
-        return max(Fraction(self.dies_per_channel * load), load + Fraction(sum(self.program_ps), self.page_types))
+        load = self.planes_at_work * (self.command_ps + self.page_transfer_ps)
+        return self._period(load + program for program in self.program_ps)
+
+    def _period(self, dies: Iterable[int]) -> Fraction:
+        bus = self.dies_per_channel * self.planes_at_work * (self.command_ps + self.page_transfer_ps)
+        return Fraction(sum(max(bus, die) for die in dies), self.page_types)
 
     @property
     def read_mb_per_s(self) -> int:
