@@ -20,7 +20,8 @@ from memsys.kv_store.address import Fields
 from memsys.kv_store.blocks import Blocks, DriveFull, Stamp
 from memsys.kv_store.layout import KvLayout
 from memsys.kv_store.report import Lost, LostTokens, Wear
-from memsys.ssd import Ssd
+from memsys.nand_part import NandPart
+from memsys.ssd import SPARE_PERMILLE
 
 TOKENS, COPY = "tokens", "copy"
 KINDS = ("key", "value")
@@ -41,13 +42,21 @@ class _Sequence:
 
 
 class KvStore:
-    """Keys and values of the sequences of ``layout`` on one drive of ``ssd``, with ``buffer_bytes`` of DRAM for those that wait.
+    """Keys and values of the sequences of ``layout`` on the NAND ``part`` of one drive, ``spare_permille`` of whose blocks are no
+    capacity, with ``buffer_bytes`` of DRAM for tokens that wait (by default as many as ever do).
 
     Raises ValueError where page sizes differ or the buffer does not hold a page of every head of one layer.
     """
 
-    def __init__(self, ssd: Ssd, layout: KvLayout, *, buffer_bytes: int | None = None, by_task: bool = True) -> None:
-        part = ssd.nand
+    def __init__(
+        self,
+        part: NandPart,
+        layout: KvLayout,
+        *,
+        spare_permille: int = SPARE_PERMILLE,
+        buffer_bytes: int | None = None,
+        by_task: bool = True,
+    ) -> None:
         if layout.page_bytes != part.page_bytes:
             raise ValueError(f"page_bytes: wanted the {part.page_bytes} B of a page of {part}, got {layout.page_bytes} B")
         self.buffer_bytes = layout.buffer_bytes if buffer_bytes is None else buffer_bytes
@@ -55,7 +64,7 @@ class KvStore:
         if self.buffer_bytes < min(least, layout.buffer_bytes):
             raise ValueError(f"buffer_bytes: wanted {least} B at least, a page of every head, got {self.buffer_bytes} B")
         self.layout, self.by_task = layout, by_task
-        self.blocks = Blocks(part, ssd.spare_permille, self._remap)
+        self.blocks = Blocks(part, spare_permille, self._remap)
         self.tables: dict[str, dict[int, int]] = {TOKENS: {}, COPY: {}}
         """Physical page by packed logical address, of token pages and of the copy."""
         self._fields: dict[str, Fields] = {TOKENS: layout.token_fields}
