@@ -26,6 +26,10 @@ class Memory(Spec):
         """Picoseconds that ``nbytes`` (int or int64 array) take at peak bandwidth, rounded up once."""
         return bytes_to_ps(nbytes, self.bandwidth)
 
+    def carried_ps(self, read: Any, written: Any) -> Any:
+        """Picoseconds for which so many bytes read and written keep the memory busy at its peak: they share the bandwidth."""
+        return self.time_ps(read + written)
+
     @property
     def stream_permille(self) -> int:
         """Share of the peak that a long sequential stream reaches."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from accel.base.clock import PS_PER_US, scale_up
-from accel.base.extent import smaller
+from accel.base.extent import larger, smaller
 from accel.base.mapping import ceil_div
 from accel.base.tech import Entry
 from memsys.base import Memory
@@ -86,6 +86,10 @@ class Ssd(Memory):
                     f"got {got} {unit}"
                 )
         return self
+
+    def carried_ps(self, read: Any, written: Any) -> Any:
+        """Picoseconds for which so many bytes keep the links busy, whose two directions are apart."""
+        return larger(self.time_ps(read), self.time_ps(written))
 
     @property
     def nand(self) -> NandPart:

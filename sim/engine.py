@@ -7,7 +7,7 @@ committed. Results do not depend on ``run_ahead``.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -16,8 +16,9 @@ import numpy as np
 import simpy
 from simpy.events import URGENT
 
+from accel.base.clock import PS_PER_S
 from sim.base import Pricer, Tally
-from sim.errors import BadInput, CheckFailed
+from sim.errors import BadInput, CheckFailed, Infeasible
 from sim.gaps import GapHistogram
 from sim.kv_cache import KVCache
 from sim.replica import NEVER, Replica
@@ -98,6 +99,16 @@ class Serving:
         env = router.replicas[0].env
         env.process(self._arrivals(env, progress))
 
+    def cut(self, env: simpy.Environment, memory: str, at_ps: int) -> Generator:
+        """The process that ends the run when the link of ``memory`` is cut. What would end at that very moment is lost."""
+        yield env.timeout(at_ps)
+        done = sum(self.finish_ps[index] >= 0 for index in self._accepted)
+        if done < len(self._accepted):
+            raise Infeasible(
+                f"the link of memory {memory!r} was cut at {at_ps / PS_PER_S:g} s: {done} of {len(self._accepted)} requests "
+                f"completed, {len(self._accepted) - done} lost"
+            )
+
     def next_arrival(self, replica: int) -> int:
         """When the next request will probably be routed to ``replica`` (`Router.next_for`)."""
         number = self._router.next_for(replica, self.routed)
@@ -142,17 +153,18 @@ def serve(
     seed: int = 0,
     timeline: Timeline | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cuts: Mapping[str, int] | None = None,
 ) -> Served:
     """Serve ``trace`` on one replica per pricer, each under ``policy`` with a KV cache of ``kv_tokens`` tokens.
 
     A request of p prompt and o output tokens is rejected where p + o exceeds ``max_context`` (None: no limit), or where the
     p + o - 1 tokens that it caches in the end exceed the whole KV cache. ``router``: round_robin, least_loaded or random (drawn
     by ``seed``). ``run_ahead=False`` makes every iteration an event of its own, with the same results. ``progress(done, all)``
-    is called as requests arrive.
+    is called as requests arrive. ``cuts``: when (ps) the link of a memory, by its name, is cut on every replica.
 
     Raises BadInput for a trace that is empty, unsorted or has lengths below 1, ValueError for an unknown router, and CheckFailed
     where an invariant breaks: tokens emitted = tokens asked, all blocks free at the end, every accepted request finished,
-    iterations of a replica do not overlap.
+    iterations of a replica do not overlap. Raises Infeasible, with what was completed and lost, where a link is cut before that.
     """
     if not pricers:
         raise BadInput("wanted at least one replica, got none")
@@ -170,6 +182,8 @@ def serve(
         Replica(i, env, pricer, policy, cache, serving) for i, (pricer, cache) in enumerate(zip(pricers, caches, strict=True))
     ]
     serving.route(_column(np.flatnonzero(status == COMPLETED)), make_router(router, replicas, seed), progress)
+    for memory, at_ps in (cuts or {}).items():
+        env.process(serving.cut(env, memory, at_ps))
     try:
         env.run()
     except OverflowError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from accel.base.quantity import Picoseconds
 from accel.base.spec import Spec, chosen_by_kind
 from sim.errors import BadInput
 from sim.files import locate, override, parse_toml, unreadable, validate
 from sim.policies.base import Policy
 from sim.system import Plan, System, load_device
 from workloads.model import Precision, Transformer
-from workloads.trace import Trace, TraceError
+from workloads.trace import LONGEST, Trace, TraceError
 
 AnyPolicy = chosen_by_kind(Policy, "policy", "sim.policies")
 MAX_REQUESTS = 10_000_000
@@ -32,12 +34,15 @@ class Formats(Spec):
 
 
 class TraceSource(Spec):
-    """Requests from a file, or drawn from a committed profile."""
+    """Requests from a file, drawn from a committed profile, or all alike and there from the start (``prompt`` and ``output``)."""
 
     file: str | None = None
     profile: str | None = None
+    prompt: int | None = Field(default=None, gt=0, le=LONGEST)
+    output: int | None = Field(default=None, gt=0, le=LONGEST)
+    """Tokens of every request, for offline batches."""
     requests: int | None = Field(default=None, gt=0, le=MAX_REQUESTS)
-    """How many requests: drawn from the profile (default 1,000), or the first of the file (default all)."""
+    """How many requests: drawn from the profile, or all alike (default 1,000); the first of the file (default all)."""
     rate: float | None = Field(default=None, gt=0)
     """Mean arrivals per second; the profile's own where it is not given."""
     arrivals: Literal["profile", "poisson"] = "profile"
@@ -45,12 +50,17 @@ class TraceSource(Spec):
 
     @model_validator(mode="after")
     def _one_source(self) -> TraceSource:
-        if (self.file is None) == (self.profile is None):
-            raise ValueError("wanted either 'file' (a trace) or 'profile' (statistics to draw from), got both or neither")
-        if self.file is not None and (self.rate is not None or self.arrivals != "profile"):
+        if (self.prompt is None) != (self.output is None):
+            missing, given = ("prompt", "output") if self.prompt is None else ("output", "prompt")
+            raise ValueError(f"{missing}: missing; wanted the tokens of every request beside '{given}'")
+        if [self.file, self.profile, self.prompt].count(None) != 2:
             raise ValueError(
-                "wanted 'rate' and 'arrivals' with a 'profile' alone, got them with a 'file', which has times of its own"
+                "wanted one of 'file' (a trace), 'profile' (statistics) and 'prompt' with 'output' (requests alike), "
+                "got none or several"
             )
+        if self.profile is None and (self.rate is not None or self.arrivals != "profile"):
+            other = "a 'file', which has times of its own" if self.file is not None else "requests that are there from the start"
+            raise ValueError(f"wanted 'rate' and 'arrivals' with a 'profile' alone, got them with {other}")
         return self
 
 
@@ -64,6 +74,8 @@ class Subject(Spec):
     replicas: int = Field(default=1, gt=0, le=4096)
     set: dict[str, Any] = Field(default_factory=dict)
     """Overrides of the design's keys, by dotted path."""
+    cuts: dict[str, Picoseconds] = Field(default_factory=dict)
+    """A fault: when the link of a memory, by its name, is cut."""
 
 
 class Experiment(Spec):
@@ -95,6 +107,7 @@ class Case:
     system: System
     model: Transformer
     precision: Precision
+    cuts: dict[str, int] = field(default_factory=dict)
 
 
 def load_experiment(name: str | Path, settings: Sequence[str] = ()) -> tuple[Experiment, Path | None]:
@@ -113,6 +126,8 @@ def load_trace(source: TraceSource, seed: int, base: Path | None = None) -> Trac
             return generate(source.profile, source.requests or 1000, rate=source.rate, seed=seed, arrivals=source.arrivals)
         except (ValueError, FileNotFoundError) as error:
             raise BadInput(f"trace.profile: {error}") from None
+    if source.file is None:
+        return _alike(source)
     path = Path(source.file)
     if base is not None and not path.is_absolute() and (base / path).exists():
         path = base / path
@@ -125,6 +140,14 @@ def load_trace(source: TraceSource, seed: int, base: Path | None = None) -> Trac
     return trace if source.requests is None else trace.head(source.requests)
 
 
+def _alike(source: TraceSource) -> Trace:
+    """Requests of equal lengths that are all there from the start."""
+    count = source.requests or 1000
+    prompt, output = (np.full(count, length, np.int64) for length in (source.prompt, source.output))
+    name = f"{count} x {source.prompt}/{source.output}"
+    return Trace(arrival_ps=np.zeros(count, np.int64), prompt=prompt, output=output, name=name, source="requests alike, offline")
+
+
 def resolve(experiment: Experiment, base: Path | None = None) -> list[Case]:
     """The systems of ``experiment`` with their designs and models loaded."""
     cases = []
@@ -134,7 +157,7 @@ def resolve(experiment: Experiment, base: Path | None = None) -> list[Case]:
         model = load_model(subject.model or experiment.model, base)
         formats = subject.precision or experiment.precision
         system = System(device=device, plan=Plan(replicas=subject.replicas))
-        cases.append(Case(subject.name or system.name, system, model, load_precision(formats)))
+        cases.append(Case(subject.name or system.name, system, model, load_precision(formats), subject.cuts))
     names = [case.name for case in cases]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

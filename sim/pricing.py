@@ -54,16 +54,23 @@ class StepPricer:
     _heads: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.device.placement.offload is not None:
-            self.device.placement.offload.check(self.device, self.model, self.precision)
-        if self.kv_tokens < BLOCK_TOKENS:
-            budget = self._budget
-            raise Infeasible(
-                f"{self.device.name}: {self.model.name} does not fit: weights take {self.weight_bytes / 1e9:.2f} GB "
-                f"and one KV block {BLOCK_TOKENS * self._token_bytes / 1e6:.2f} MB, "
-                f"of {budget / 1e9:.2f} GB that memory {self.device.placement.weights!r} gives "
-                f"({self.device.memory_utilization_permille / 10:g} % of its capacity)"
+        self._offload = self.device.placement.offload
+        if self._offload is not None:
+            self._offload.check(self.device, self.model, self.precision)
+        if self.kv_tokens >= BLOCK_TOKENS:
+            return
+        place, share = self.device.placement, f"({self.device.memory_utilization_permille / 10:g} % of its capacity)"
+        weights, block = f"weights take {self.weight_bytes / 1e9:.2f} GB", f"{BLOCK_TOKENS * self._token_bytes / 1e6:.2f} MB"
+        if place.kv == place.weights:
+            needed = f"{weights} and one KV block {block}, of {self._budget(place.weights) / 1e9:.2f} GB"
+            needed += f" that memory {place.weights!r} gives {share}"
+        elif self.weight_bytes > self._budget(place.weights):
+            needed = f"{weights}, of {self._budget(place.weights) / 1e9:.2f} GB that memory {place.weights!r} gives {share}"
+        else:
+            needed = (
+                f"one KV block takes {block}, of {self._budget(place.kv) / 1e6:.2f} MB that memory {place.kv!r} gives {share}"
             )
+        raise Infeasible(f"{self.device.name}: {self.model.name} does not fit: {needed}")
 
     # capacity
 
@@ -73,23 +80,23 @@ class StepPricer:
 
     @cached_property
     def _token_bytes(self) -> int:
-        offload, nbytes = self.device.placement.offload, self.model.kv_bytes_per_token(self.precision)
-        return nbytes if offload is None else offload.kv_token_bytes(nbytes)
+        nbytes = self.model.kv_bytes_per_token(self.precision)
+        return nbytes if self._offload is None else self._offload.kv_token_bytes(nbytes)
 
-    @property
-    def _budget(self) -> int:
-        memory = self.device.memories[self.device.placement.weights]
-        return memory.capacity * self.device.memory_utilization_permille // 1000
+    def _budget(self, memory: str) -> int:
+        """Bytes that ``memory`` gives to weights and KV cache."""
+        return self.device.memories[memory].capacity * self.device.memory_utilization_permille // 1000
 
     @cached_property
     def kv_tokens(self) -> int:
         """Tokens whose keys and values fit beside the weights, in whole blocks."""
         place = self.device.placement
         if place.kv == place.weights:
-            room = self._budget - self.weight_bytes
+            room = self._budget(place.weights) - self.weight_bytes
         else:
-            room = self.device.memories[place.kv].capacity * self.device.memory_utilization_permille // 1000
-            room = room if self.weight_bytes <= self._budget else 0
+            room = self._budget(place.kv) if self.weight_bytes <= self._budget(place.weights) else 0
+        if self._offload is not None:
+            room -= self._offload.held_bytes(self.model, self.precision)
         return max(room, 0) // (self._token_bytes * BLOCK_TOKENS) * BLOCK_TOKENS
 
     # stages
@@ -123,9 +130,13 @@ class StepPricer:
         before, _, after = self.block_stages(tokens)
         return self._time(before) + self._time(after)
 
-    def fixed_ps(self, tokens: Any) -> Any:
-        """Host, embedding and all blocks for ``tokens`` new tokens (int or array), attention left out."""
-        return self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * self.block_ps(tokens)
+    def fixed_ps(self, tokens: Any, block: Any = None) -> Any:
+        """Host, embedding and all blocks for ``tokens`` new tokens (int or array), attention left out.
+
+        ``block`` is `block_ps` of ``tokens``, for whoever has it already.
+        """
+        block = self.block_ps(tokens) if block is None else block
+        return self.device.host_overhead + self._time(self.embed_stages(tokens)) + self.blocks * block
 
     def companion_ps(self, tokens: Any) -> Any:
         """Time of what is fused into attention; attention takes at least as long."""
@@ -143,7 +154,8 @@ class StepPricer:
         """(fixed_ps, companion_ps, block_ps), memoised."""
 
         def price(values: np.ndarray) -> Iterable[tuple[int, int, int]]:
-            found = (self.fixed_ps(values), self.companion_ps(values), self.block_ps(values))
+            block = self.block_ps(values)
+            found = (self.fixed_ps(values, block), self.companion_ps(values), block)
             return zip(*(ps.tolist() for ps in found), strict=True)
 
         return self._fixed.get(tokens) or self._price_around(tokens, self._fixed, price)
@@ -167,7 +179,7 @@ class StepPricer:
             name = placement.roles.get(f"attention.{role}", placement.attention)
             slot = device.units[name]
             asked = shape | {"role": role}
-            offloaded = placement.offload is not None and placement.offload.takes(Attention.decode(1, 1, **asked))
+            offloaded = self._offload is not None and self._offload.takes(Attention.decode(1, 1, **asked))
             if not offloaded and isinstance(slot.unit, AnalyticalUnit) and hasattr(slot.unit, "attention_pricer"):
                 bandwidth = device.memories[placement.kv].bandwidth
                 return slot.unit.attention_pricer(asked, copies=slot.count, clock=slot.clock, bandwidth=bandwidth)
@@ -189,8 +201,7 @@ class StepPricer:
 
     def exposed_ps(self, prefilled: int, decodes: int, block: Any) -> Any:
         """What is not hidden of that which ships beside blocks of ``block`` ps (attention included), over a whole step."""
-        offload = self.device.placement.offload
-        ships = 0 if offload is None else offload.background_ps(prefilled, decodes, self._shape, self.device)
+        ships = 0 if self._offload is None else self._offload.background_ps(prefilled, decodes, self._shape, self.device)
         return (self.blocks - 1) * larger(ships - block, 0 * block) + ships if ships else 0
 
     def step_ps(self, tokens: int, sequences: int, chunks: Sequence[tuple[int, int]], decodes: int, context: int) -> int:
@@ -208,7 +219,7 @@ class StepPricer:
             attention += companion - first
         head = self._heads.get(sequences) or self.head_ps(sequences)
         step = fixed + self.blocks * attention + head
-        if self.device.placement.offload is not None:
+        if self._offload is not None:
             step += self.exposed_ps(tokens - decodes, decodes, block + attention)
         return step
 

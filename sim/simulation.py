@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from accel.base.clock import PS_PER_S, bytes_to_ps, cycles_to_ps
+from accel.base.clock import PS_PER_MS, PS_PER_S, cycles_to_ps
 from accel.base.proofs import proof_status
+from accel.base.spec import lookup
 from sim.energy import Work, area, breakdown, ledger, synthesized_clock, tally_work, total
 from sim.engine import Served, serve
 from sim.errors import BadInput, CheckFailed, Infeasible
@@ -16,7 +17,7 @@ from sim.policies.base import Policy
 from sim.pricing import BLOCK_TOKENS, StepPricer
 from sim.provenance import resolved
 from sim.result import Result
-from sim.system import System
+from sim.system import Device, System
 from sim.timeline import Timeline
 from workloads.model import Precision, Transformer
 from workloads.trace import Trace, TraceError
@@ -36,16 +37,20 @@ def simulate(
     name: str | None = None,
     timeline: Timeline | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cuts: Mapping[str, int] | None = None,
 ) -> Result:
     """Serve ``trace`` with ``model`` on every replica of ``system`` under ``policy``.
 
     Requests longer than the model's context are an error, rejected or clipped as ``overlong`` says, and counted in the metrics.
-    Raises Infeasible where the model does not fit or no request can be served, BadInput where an energy entry is missing, and
-    CheckFailed where an invariant does not hold.
+    ``cuts``: when (ps from the start) the link of a memory, by its name, is cut, as a fault.
+
+    Raises Infeasible where the model does not fit, no request can be served, or a link is cut before the end; BadInput where an
+    energy entry is missing; CheckFailed where an invariant does not hold.
     """
     for value, wanted in ((system, System), (model, Transformer), (trace, Trace), (policy, Policy)):
         if not isinstance(value, wanted):
             raise TypeError(f"simulate: wanted a {wanted.__name__}, got {value!r}")
+    check_cuts(system, cuts or {})
     precision = precision or Precision()
     pricer = StepPricer(system.device, model, precision)
     kept, clipped = trace, 0
@@ -68,6 +73,7 @@ def simulate(
         seed=seed,
         timeline=timeline,
         progress=progress,
+        cuts=cuts,
     )
     metrics: dict[str, Any] = serving_metrics(served)
     if metrics["rejected_context"] == len(trace):
@@ -85,6 +91,8 @@ def simulate(
     check_conservation(pricer, served, work)
     rows = ledger(system.device, work.events, served.makespan_ps, replicas)
     metrics |= _energy(rows, served) | _utilisation(system, work, served)
+    if (offload := system.device.placement.offload) is not None:
+        metrics |= offload.account(work, pricer, served)
     return Result(
         name=name or system.name,
         served=served,
@@ -94,6 +102,23 @@ def simulate(
         | {"serving": {"policy": resolved(policy), "router": router, "overlong": overlong}},
         timeline=timeline,
     )
+
+
+def _ends(pricer: StepPricer, decodes: int, context: int) -> dict[str, float]:
+    """Milliseconds of the mean decode step as it was priced, and at either end where it depends on data: by the end's name."""
+    offload = pricer.device.placement.offload
+    if offload is None or not (ends := offload.ends()):
+        return {}
+
+    def step_ms(device: Device) -> float:
+        priced = StepPricer(device, pricer.model, pricer.precision)
+        return priced.step_ps(decodes, decodes, (), decodes, decodes * max(context, 1)) / PS_PER_MS
+
+    place = pricer.device.placement
+    devices = {
+        end: pricer.device.model_copy(update={"placement": place.model_copy(update={"offload": at})}) for end, at in ends.items()
+    }
+    return {"profile": step_ms(pricer.device)} | {end: step_ms(device) for end, device in devices.items()}
 
 
 def _energy(rows: list[Any], served: Served) -> dict[str, Any]:
@@ -115,8 +140,8 @@ def _utilisation(system: System, work: Work, served: Served) -> dict[str, Any]:
         if work.cycles[name]
     }
     for name, memory in device.memories.items():
-        moved = work.events[name, "read_byte"] + work.events[name, "write_byte"]
-        shares[f"{name}_bandwidth_utilization"] = bytes_to_ps(moved, memory.bandwidth) / elapsed
+        carried_ps = memory.carried_ps(work.events[name, "read_byte"], work.events[name, "write_byte"])
+        shares[f"{name}_bandwidth_utilization"] = carried_ps / elapsed
     return shares
 
 
@@ -135,9 +160,9 @@ def check_conservation(pricer: StepPricer, served: Served, work: Work) -> None:
         if cycles_to_ps(work.cycles[name], slot.clock) > busy * slot.count:
             raise CheckFailed(f"conservation: unit {name} works {work.cycles[name]} cycles in {busy} ps on {slot.count} copies")
     for name, memory in device.memories.items():
-        moved = work.events[name, "read_byte"] + work.events[name, "write_byte"]
-        if bytes_to_ps(moved, memory.bandwidth) > busy:
-            raise CheckFailed(f"conservation: memory {name} moves {moved} bytes in {busy} ps, above its peak bandwidth")
+        moved = work.events[name, "read_byte"], work.events[name, "write_byte"]
+        if memory.carried_ps(*moved) > busy:
+            raise CheckFailed(f"conservation: memory {name} moves {sum(moved)} bytes in {busy} ps, above its peak bandwidth")
     iterations = sum(tally.iterations for tally in served.tallies)
     weights = iterations * pricer.model.block_weight_bytes(pricer.precision) * pricer.blocks
     read = work.events[device.placement.weights, "read_byte"]
@@ -145,6 +170,16 @@ def check_conservation(pricer: StepPricer, served: Served, work: Work) -> None:
         weights, read = offload.weights_wanted(weights), offload.weights_read(work, device)
     if read < weights:
         raise CheckFailed(f"conservation: {read} bytes read where the weights of {iterations} iterations alone are {weights}")
+
+
+def check_cuts(system: System, cuts: Mapping[str, int]) -> None:
+    """Raise BadInput where a link that is to be cut is none: the memory is not there, or not behind a link."""
+    linked = {name: True for name, memory in system.device.memories.items() if hasattr(memory, "link")}
+    for name in cuts:
+        try:
+            lookup(name, linked, "memory behind a link")
+        except ValueError as error:
+            raise BadInput(f"{system.name}: cuts: {error}") from None
 
 
 def describe(system: System, pricer: StepPricer, served: Served, trace: Trace) -> dict[str, Any]:
@@ -179,6 +214,7 @@ def describe(system: System, pricer: StepPricer, served: Served, trace: Trace) -
         },
         "trace": {"name": trace.name, "source": trace.source, "requests": len(trace), "digest": trace.digest()},
         "area": area(device),
+        "activity": _ends(pricer, decodes, context),
         "assumptions": [assumption.model_dump(by_alias=True) for assumption in device.assumptions],
         "roofline": roofline(device, steps),
     }

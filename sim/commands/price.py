@@ -139,13 +139,14 @@ def _bytes(lines: Any) -> dict[str, dict[str, int]]:
 
 def _row(line: _Line, total_ps: int, device: Device) -> dict[str, Any]:
     stage, timing = line.first.stage, line.first.timing
-    unit: Any = device.units[stage.unit].unit
+    slot = device.units.get(stage.unit)  # what ships beside the blocks is on a memory
+    unit: Any = device.memories[stage.unit] if slot is None else slot.unit
     return {
         "op": stage.op.kind,
         "role": stage.op.role or getattr(stage.op, "function", ""),
         "unit": stage.unit,
         "kind": unit.kind(),
-        "class": unit.proof_class,
+        "class": "" if slot is None else unit.proof_class,
         "fused": [op.role or getattr(op, "function", op.kind) for op, _ in stage.fused],
         "times": line.times,
         "latency_ms": line.ps / PS_PER_MS,

@@ -15,6 +15,7 @@ from sim.experiment import Case, Experiment, Subject, load_trace, resolve
 from sim.op_totals import op_totals
 from sim.pricing import StepPricer
 from sim.provenance import provenance, resolved
+from sim.simulation import check_cuts
 from sim.store import Store
 from sim.stored import StoredResult, write_run
 from sim.timeline import Timeline
@@ -60,6 +61,7 @@ def _advance(shown: Callable[[str, int], None], name: str, before: int, done: in
 def _checked(case: Case) -> StepPricer:
     """The pricer of a case, shown to fit its device and to have an energy for all that it does."""
     pricer = StepPricer(case.system.device, case.model, case.precision)
+    check_cuts(case.system, case.cuts)
     work = energy.Work()
     for priced in pricer.step(prefill=[(1, 0)], decodes=1, context=1):
         work.add(energy.stage_work(priced.stage, case.system.device))
@@ -93,6 +95,7 @@ def describe(experiment: Experiment, case: Case, trace: Trace) -> dict[str, Any]
         "overlong": experiment.trace.overlong,
         "seed": experiment.seed,
         "trace": trace.digest(),
+        "cuts": case.cuts,
     }
 
 
@@ -110,6 +113,7 @@ def _serve(job: _Job, store: Store, source: dict[str, Any], shown: Callable[[int
         name=case.name,
         timeline=Timeline(),
         progress=shown,
+        cuts=case.cuts,
     )
     result = replace(result, provenance=source)
     ops = op_totals(job.pricer, result.served.tallies)

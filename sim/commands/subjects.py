@@ -127,7 +127,7 @@ def _apply(data: dict[str, Any], options: Options, base: Path | None) -> None:
     trace = data.setdefault("trace", {})
     if isinstance(trace, dict):
         if options.trace is not None or options.profile is not None:
-            for key in ("file", "profile", "requests", "rate", "arrivals"):
+            for key in ("file", "profile", "prompt", "output", "requests", "rate", "arrivals"):
                 trace.pop(key, None)
         given = {
             "file": None if file is None else str(file),

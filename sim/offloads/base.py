@@ -21,7 +21,9 @@ from sim.work import Work
 from workloads.ops import Op
 
 if TYPE_CHECKING:
+    from sim.engine import Served
     from sim.lowering import Stage
+    from sim.pricing import StepPricer
     from sim.system import Device
     from workloads.model import Precision, Transformer
 
@@ -45,6 +47,10 @@ class Offload(Spec):
     def kv_token_bytes(self, nbytes: int) -> int:
         """Bytes that a token's keys and values of ``nbytes`` occupy in ``placement.kv``, copies of them included."""
         return nbytes
+
+    def held_bytes(self, model: Transformer, precision: Precision) -> int:
+        """Bytes of weights, and of buffers of them, that this offload keeps in the memory of the KV cache."""
+        return 0
 
     def takes(self, op: Op) -> bool:
         """Whether this offload times ``op`` and counts its work, in place of `sim.tiling` and `sim.energy`."""
@@ -74,3 +80,12 @@ class Offload(Spec):
         """Bytes that must be read at least where a run without this offload would read ``nbytes``: fewer where some are
         skipped, or stay in a buffer."""
         return nbytes
+
+    def account(self, work: Work, pricer: StepPricer, served: Served) -> dict[str, Any]:
+        """Further metrics of a run whose ``work`` is this, on all replicas. Raises `sim.errors.CheckFailed` where a law of the
+        offload's own does not hold."""
+        return {}
+
+    def ends(self) -> Mapping[str, Offload]:
+        """This offload at either end of what data decide ("least", "most"), where its prices follow a profile of activity."""
+        return {}
