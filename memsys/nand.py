@@ -1,0 +1,99 @@
+"""NAND dies on channels of the compute die itself, without a drive between: weights in flash as in Cambricon-LLM (MICRO'24).
+
+Capacity and peak bandwidth are those of the part's channels; a long stream of reads reaches what its commands and cells leave
+(`memsys.nand_part.NandPart.read_mb_per_s`). Each joule is in one event:
+
+    read_byte, write_byte                  a byte on a channel, whichever way it goes and whatever it is
+    page_read, page_program, block_erase   what the cells take, whether the page then leaves its die or is computed with there
+    standby                                all dies, all the time
+
+So a page that is read and sent is one ``page_read`` and ``page_bytes`` of ``read_byte``; what a core in the die computes with is
+a ``page_read`` alone. Whoever moves bytes counts the pages too (`pages`): the ledger cannot know how a stream lies in pages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from accel.base.mapping import ceil_div
+from accel.base.tech import Entry
+from memsys.base import Memory
+from memsys.dram_energy import Figure
+from memsys.nand_energy import figures, joules_per_s
+from memsys.nand_part import NandPart, load_nand
+
+
+class Nand(Memory):
+    """NAND of one part on channels of the device itself; capacity and bandwidth are the part's, or less."""
+
+    events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte", "page_read", "page_program", "block_erase")
+
+    part: str
+    """NAND, by name (`rtloom list parts`)."""
+    channels: int | None = Field(default=None, gt=0, le=1024)
+    """Channels, where other than the part's."""
+    chips: int | None = Field(default=None, gt=0, le=1024)
+    """Chips of a channel, where other than the part's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _totals_of_the_part(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("part"), str):
+            return data
+        sizes = {name: data.get(name) for name in ("channels", "chips")}
+        if any(size is not None and (type(size) is not int or not 0 < size <= 1024) for size in sizes.values()):
+            sizes = {}  # refused as a field
+        part = load_nand(data["part"]).resized(**sizes)
+        return {"capacity": f"{part.capacity} B", "bandwidth": f"{part.channels_mb_per_s} MB/s"} | data
+
+    @field_validator("part")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        load_nand(name)
+        return name
+
+    @model_validator(mode="after")
+    def _within_the_part(self) -> Nand:
+        part = self.nand
+        for name, unit, got, most in (
+            ("capacity", "B", self.capacity, part.capacity),
+            ("bandwidth", "MB/s", self.bandwidth, part.channels_mb_per_s),
+        ):
+            if got > most:
+                raise ValueError(
+                    f"{name}: wanted at most the {most} {unit} of {part.channels} channels of {part.chips} chips of {part}, "
+                    f"got {got} {unit}"
+                )
+        return self
+
+    @property
+    def nand(self) -> NandPart:
+        """The part with the channels and chips that are built."""
+        return load_nand(self.part).resized(channels=self.channels, chips=self.chips)
+
+    @property
+    def stream_permille(self) -> int:
+        """Share of the peak that a long stream of reads reaches: that of the part's channels and cells; at most all of it."""
+        return min(1000, 1000 * self.nand.read_mb_per_s // self.bandwidth)
+
+    def pages(self, nbytes: Any) -> Any:
+        """Pages that hold ``nbytes`` (int or int64 array) from the start of a page."""
+        return ceil_div(nbytes, self.nand.page_bytes)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Joules of a byte on a channel, of a page and of a block, watts of standby, from the figures of the part."""
+        part = self.nand
+        known = figures(part)
+        named = {"read_byte": "channel_byte", "write_byte": "channel_byte"}
+        found = [self._entry(event, known[named.get(event, event)]) for event in self.events]
+        standby = known["standby"]
+        source = f"{part.total_dies} dies: {standby.source}"
+        return (*found, self._entry(None, Figure(joules_per_s(part), standby.source_class, source)))
+
+    def _entry(self, event: str | None, figure: Figure) -> Entry:
+        value = {"power": f"{figure.joules!r} W", "part": "standby"} if event is None else {"energy": f"{figure.joules!r} J"}
+        size = {"part": self.part, "channels": self.channels or "none", "chips": self.chips or "none"}
+        named = {"component": self.kind(), "parameters": size, "event": event}
+        return Entry.from_data({**named, **value, "class": figure.source_class, "source": figure.source})
