@@ -49,6 +49,7 @@ def _table(spec: Any) -> dict[str, Any]:
     """A Spec as its table in a file. Quantities come with their units; nested Specs keep their kinds."""
     from accel.base.unit import Unit
     from memsys.base import Memory
+    from sim.offloads.base import Offload
     from sim.policies.base import Policy
 
     table = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -56,7 +57,7 @@ def _table(spec: Any) -> dict[str, Any]:
         value = getattr(spec, name)
         if value is not None and _holds_spec(value):
             table[field.alias or name] = resolved(value)
-    if isinstance(spec, Unit | Memory | Policy):
+    if isinstance(spec, Unit | Memory | Offload | Policy):
         return {"kind": spec.kind(), **table}
     if isinstance(table.get("unit"), dict) and "count" in table:  # a Slot is written flat
         return {**table.pop("unit"), **table}

@@ -1,0 +1,231 @@
+"""FFN weights on flash, neuron by neuron, with those of the last tokens kept in main memory (LLM in a flash, arXiv 2312.11514).
+
+Embeddings, attention and predictors stay in main memory. In every block low-rank predictors (hidden x rank, rank x neurons) say
+which neurons the tokens use. The profile (`workloads.sparsity`) says how many those are: with a window of k tokens and m new ones
+
+    read      fresh(k, m) neurons, in random reads: a whole neuron each where rows and columns are bundled, else one of a matrix
+    rows      4 x bytes read / copy: a row of the buffer is rewritten for every neuron that leaves, and one for every one that
+              comes, each of them read and written; and bytes read / link to a device with memory of its own
+    GEMMs     over used(max(k, m)) neurons, all that the buffer holds; or used(m), where the kernels skip the others
+
+    FFN       predictors + read + rows + GEMMs, or predictors + max(read + rows, GEMMs) where reads are ``overlapped``
+
+Where so many are fresh that one sequential read of all of them is quicker (prompts), the whole FFN is streamed, into place. All
+this is timed with the first matrix of the FFN. Tokens count as consecutive whoever they belong to: batches share one buffer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field, field_validator
+
+from accel.base.clock import PS_PER_MS, bytes_to_ps
+from accel.base.extent import larger, smaller
+from accel.base.mapping import ceil_div
+from accel.base.quantity import MBytesPerSecond
+from memsys.link import NamedLink
+from sim.errors import BadInput
+from sim.offloads import _flash
+from sim.offloads.base import Offload, Timer, Worker
+from sim.timing import Timing
+from sim.work import Work
+from workloads import sparsity
+from workloads.ops import FP16, Linear, Op
+
+if TYPE_CHECKING:
+    from sim.lowering import Stage
+    from sim.system import Device
+    from workloads.model import Precision, Transformer
+
+ENTRY, DOWN = ("gate_up", "up"), "down"  # roles of the FFN's matrices; a gate of its own is refused
+COPIES = 4  # a row read and written where a neuron leaves, and where one comes
+WHOLE = sparsity.WHOLE
+
+
+class _Step(NamedTuple):
+    """What one block reads for its FFN: bytes from flash, those of them that are moved row by row, and picoseconds."""
+
+    nbytes: Any
+    arranged: Any
+    flash_ps: Any
+    rows_ps: Any
+
+
+class NeuronCache(Offload):
+    """FFN neurons in ``placement.weights``, a drive; those of a window of tokens, and all other weights, in main memory."""
+
+    main: str
+    """The memory in which all else lies, and from which units work."""
+    profile: str
+    """Activation sparsity of the model: a file of workloads/sparsity_profiles."""
+    window: int = Field(ge=1, le=sparsity.LONGEST)
+    """k: tokens whose neurons stay in ``main``."""
+    bundle: bool = True
+    """Whether all weights of a neuron lie together, and are read at once."""
+    computes: Literal["buffer", "used"] = "buffer"
+    """What GEMMs go over: all neurons of the buffer, or those that the tokens use."""
+    overlapped: bool = False
+    """Whether reads go on while units work on the neurons that are there."""
+    copy_rate: MBytesPerSecond
+    """What moving rows reads and writes per second, of ``host`` or ``main``."""
+    host: str | None = None
+    """The host's memory, in which rows are put in order where ``main`` is that of a device behind ``link``."""
+    link: NamedLink | None = None
+    """From ``host`` to ``main``."""
+    activity: Literal["profile", "least", "most"] = "profile"
+    """How much of what tokens use is new: as the profile says, none of it, or all of it."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        sparsity.load(name)
+        return name
+
+    def parts(self) -> tuple[dict[str, str], dict[str, str]]:
+        return {}, {"main": self.main} | ({} if self.host is None else {"host": self.host})
+
+    @property
+    def sparsity(self) -> sparsity.Sparsity:
+        """The profile itself."""
+        return sparsity.load(self.profile)
+
+    def ends(self) -> dict[str, Offload]:
+        return {end: self.model_copy(update={"activity": end}) for end in ("least", "most")}
+
+    # what fits
+
+    def check(self, device: Device, model: Transformer, precision: Precision) -> None:
+        _flash.check_places(device, self.kind(), self.main)
+        _flash.check_link(device, self.kind(), self.host, self.link)
+        try:
+            self.sparsity.check(model)
+        except sparsity.SparsityError as error:
+            raise BadInput(f"{device.name}: placement.offload.profile: {error}") from None
+        if model.gated and not device.placement.fused_projections:
+            raise BadInput(
+                f"{device.name}: placement.fused_projections: {self.kind()} wanted true, since gate and up of a neuron are read "
+                f"together, got false with {model.name}"
+            )
+        _flash.check_room(device, self.main, self.held(model, precision))
+
+    def held(self, model: Transformer, precision: Precision) -> dict[str, int]:
+        """Bytes of weights in ``main``, by what they are."""
+        ffn = model.layers * sum(
+            precision.weights.nbytes(n * k) for role, (n, k) in model.projections().items() if role in (*ENTRY, DOWN)
+        )
+        return {
+            "embeddings, attention, norms": model.weight_bytes(precision) - ffn,
+            "predictors": model.layers * FP16.nbytes(self.sparsity.mean_rank * (model.hidden + model.ffn)),
+            f"neurons of {self.window} tokens": ceil_div(ffn * self.sparsity.used(self.window), WHOLE),
+        }
+
+    def held_bytes(self, model: Transformer, precision: Precision) -> int:
+        return sum(self.held(model, precision).values())
+
+    # one block
+
+    def takes(self, op: Op) -> bool:
+        return isinstance(op, Linear)
+
+    def time(self, stage: Stage, device: Device, own: Timer) -> Timing:
+        op = stage.op
+        assert isinstance(op, Linear)
+        there = _flash.in_main_memory(device, self.main)
+        done = own(replace(stage, op=self._thinned(op)), there)
+        if op.role not in ENTRY:
+            return done
+        step = self._step(op, device)
+        predicted = [own(ahead, there) for ahead in self._predictors(stage)]
+        predicted_ps = sum(timing.ps for timing in predicted)
+        fetched_ps = step.flash_ps + step.rows_ps
+        ps = predicted_ps + (larger(fetched_ps, done.ps) if self.overlapped else fetched_ps + done.ps)
+        compute_ps = done.compute_ps + sum(timing.compute_ps for timing in predicted)
+        memory_ps = fetched_ps + done.memory_ps + sum(timing.memory_ps for timing in predicted)
+        moved = self.work(stage, device, lambda *_: Work())
+        read, written = (
+            _flash.sums([*(getattr(timing, way) for timing in (done, *predicted)), _flash.bytes_of(moved, event)])
+            for way, event in (("read", "read_byte"), ("written", "write_byte"))
+        )
+        return Timing(ps, compute_ps, memory_ps, read, written, _label(step, predicted_ps, done.mapping))
+
+    def work(self, stage: Stage, device: Device, own: Worker) -> Work:
+        op = stage.op
+        assert isinstance(op, Linear)
+        there = _flash.in_main_memory(device, self.main)
+        done = own(replace(stage, op=self._thinned(op)), there)
+        if op.role not in ENTRY:
+            return done
+        for ahead in self._predictors(stage):
+            done.add(own(ahead, there))
+        step, host = self._step(op, device), self.host or self.main
+        _flash.count_read(done, device, step.nbytes, self._chunk(op), host)
+        for event in ("read_byte", "write_byte"):
+            _flash.add(done, host, event, step.arranged * COPIES // 2)
+        _flash.count_upload(done, step.nbytes, host, self.main)
+        return done
+
+    def _thinned(self, op: Linear) -> Linear:
+        """``op`` over those of the FFN's neurons that are worked on; any other as it is."""
+        tokens = op.m if self.computes == "used" else larger(op.m, self.window)
+        if op.role in ENTRY:
+            return replace(op, n=ceil_div(op.n * self.sparsity.used(tokens), WHOLE))
+        return replace(op, k=ceil_div(op.k * self.sparsity.used(tokens), WHOLE)) if op.role == DOWN else op
+
+    def _predictors(self, stage: Stage) -> list[Stage]:
+        op, rank = stage.op, self.sparsity.mean_rank
+        assert isinstance(op, Linear)
+        shape = {"role": "predictor", "m": op.m, "activations": op.activations}
+        return [
+            replace(stage, op=Linear(n=rank, k=op.k, **shape), fused=()),
+            replace(stage, op=Linear(n=_neurons(op), k=rank, **shape), fused=()),
+        ]
+
+    def _chunk(self, op: Linear) -> int:
+        """Bytes of one random read: a neuron, or what one matrix has of it."""
+        matrix = op.weights.nbytes(op.k)
+        return matrix * _matrices(op) if self.bundle else matrix
+
+    def _step(self, op: Linear, device: Device) -> _Step:
+        neuron = op.weights.nbytes(op.k) * _matrices(op)
+        window = self.sparsity.used(self.window)
+        share = {
+            "profile": self.sparsity.fresh(self.window, op.m),
+            "least": larger(self.sparsity.used(op.m) - window, 0),
+            "most": self.sparsity.used(op.m),
+        }[self.activity]
+        fresh, every = ceil_div(_neurons(op) * share, WHOLE) * neuron, _neurons(op) * neuron
+        random_ps = _flash.random_read_ps(device, fresh, self._chunk(op))
+        stream_ps = bytes_to_ps(every, device.memories[device.placement.weights].bandwidth)
+        streamed = (random_ps > stream_ps) * 1
+        nbytes = fresh + (every - fresh) * streamed
+        arranged = fresh * (1 - streamed)
+        rows_ps = bytes_to_ps(COPIES * arranged, self.copy_rate) + _flash.upload_ps(self.link, nbytes)
+        return _Step(nbytes, arranged, smaller(random_ps, stream_ps), rows_ps)
+
+    # laws of a run
+
+    def weights_read(self, work: Work, device: Device) -> int:
+        return work.events[device.placement.weights, "read_byte"] + work.events[self.main, "read_byte"]
+
+    def weights_wanted(self, nbytes: int) -> int:
+        """The share that one token uses: attention, which is read whole, is more."""
+        return nbytes * self.sparsity.used(1) // WHOLE
+
+
+def _matrices(op: Linear) -> int:
+    """Matrices that hold a row or column of each neuron: up, down, and the gate where it is fused with up."""
+    return 3 if op.role == "gate_up" else 2
+
+
+def _neurons(op: Linear) -> int:
+    return op.n // (_matrices(op) - 1)
+
+
+def _label(step: _Step, predicted_ps: Any, mapping: str) -> str:
+    """What the time of a single step went to, beside the mapping of the GEMM."""
+    if not isinstance(step.flash_ps, int):
+        return mapping
+    parts = (("predictors", predicted_ps), ("flash", step.flash_ps), ("rows", step.rows_ps))
+    return ", ".join([mapping, *(f"{what} {ps / PS_PER_MS:.3g} ms" for what, ps in parts)])

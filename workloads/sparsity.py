@@ -1,0 +1,142 @@
+"""Activation sparsity of a model: which share of its FFN neurons some consecutive tokens use, in all.
+
+A neuron of an FFN is a row of the up projection (and of the gate) with the column of the down projection that takes its result.
+Where the activation leaves most results zero, a token uses few of them. The union over t consecutive tokens grows as a power of
+t, as the number of different words in a text does (Heaps' law), which Zipf's law of how often each is used brings about:
+
+    used(t) = min(1, used(1) t^g)        g = ln(used(w) / used(1)) / ln w
+
+through two published points, used(1) and used(w). It is tabulated once, in parts per million; prices take whole numbers only. A
+cache of the neurons of the last k tokens misses, of the next m tokens together, in the mean and exactly where the statistics do
+not change along the text,
+
+    fresh(k, m) = used(k + m) - used(k)
+
+because what is new is what the union grows by. An LRU cache of c neurons holds those of the last T tokens where used(T) = c (the
+characteristic time of Che, Tung and Wang, "Hierarchical Web Caching Systems", IEEE JSAC 2002).
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from workloads.model import Transformer
+from workloads.names import did_you_mean
+
+WHOLE = 1_000_000  # parts per million
+LONGEST = 1 << 20  # tokens that the table goes to; a union that is not whole by then stays as it is
+
+
+class SparsityError(ValueError):
+    """A profile of activation sparsity that is unknown, is not understood, or is of another model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparsity:
+    """Activation sparsity of the FFNs of ``models``. Shares are of the neurons of a block, in parts per million."""
+
+    name: str
+    about: str
+    models: tuple[str, ...]
+    """Names of the models that it was measured on, or of those with the same shape."""
+    used_ppm: int
+    """used(1): what one token uses, false alarms of the predictor included."""
+    window_tokens: int
+    """w of the second point."""
+    window_ppm: int
+    """used(w)."""
+    predictor_ranks: tuple[tuple[int, int], ...]
+    """(blocks, rank) of the low-rank predictors that say which neurons a token uses: hidden x rank and rank x neurons."""
+    source: str
+    source_class: str = "published"
+
+    def __post_init__(self) -> None:
+        if not (0 < self.used_ppm <= self.window_ppm <= WHOLE and self.window_tokens > 1):
+            raise SparsityError(
+                f"{self.name}: wanted 0 < used_ppm <= window_ppm <= {WHOLE} and window_tokens above 1, "
+                f"got {self.used_ppm}, {self.window_ppm} and {self.window_tokens}"
+            )
+        if self.window_ppm > self.used_ppm * self.window_tokens:
+            raise SparsityError(
+                f"{self.name}: wanted window_ppm of at most window_tokens x used_ppm, what tokens without a neuron in common "
+                f"use, got {self.window_ppm} of {self.window_tokens} x {self.used_ppm}"
+            )
+        if not self.predictor_ranks or any(blocks < 1 or rank < 1 for blocks, rank in self.predictor_ranks):
+            raise SparsityError(f"{self.name}: predictor_ranks: wanted positive [blocks, rank], got {self.predictor_ranks}")
+
+    @property
+    def exponent(self) -> float:
+        """g of the power law."""
+        return math.log(self.window_ppm / self.used_ppm) / math.log(self.window_tokens)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """used(t) at t = 0, 1, 2, ..., up to the first that is whole."""
+        growth = self.exponent
+        whole = (WHOLE / self.used_ppm) ** (1 / growth) if growth else LONGEST
+        tokens = np.arange(1, min(math.ceil(whole), LONGEST) + 1)
+        shares = np.minimum(np.rint(self.used_ppm * tokens**growth), WHOLE).astype(np.int64)
+        return np.concatenate([np.zeros(1, np.int64), shares])
+
+    def used(self, tokens: Any) -> Any:
+        """Share of the neurons that ``tokens`` consecutive tokens (int or int64 array, from 0) use in all, ppm."""
+        found = self._table[np.minimum(tokens, len(self._table) - 1)]
+        return int(found) if isinstance(tokens, int) else found
+
+    def fresh(self, window: int, tokens: Any) -> Any:
+        """Share that the next ``tokens`` tokens use together and the ``window`` before them do not, ppm."""
+        return self.used(window + tokens) - self.used(window)
+
+    def window_of(self, share_ppm: int) -> int:
+        """The longest window whose neurons are at most ``share_ppm``: that of an LRU cache of this size. 0 where none is."""
+        return int(np.searchsorted(self._table, share_ppm, side="right")) - 1
+
+    @property
+    def mean_rank(self) -> int:
+        """Rank of the predictors, mean over the blocks, rounded up."""
+        blocks = sum(count for count, _ in self.predictor_ranks)
+        return -(-sum(count * rank for count, rank in self.predictor_ranks) // blocks)
+
+    def check(self, model: Transformer) -> None:
+        """Raises SparsityError where the profile is not of ``model``."""
+        if model.name not in self.models:
+            others = [name for name in available() if model.name in load(name).models]
+            use = f"; use {', '.join(others)}" if others else ""
+            raise SparsityError(f"profile {self.name!r} is of {', '.join(self.models)}, not of {model.name}{use}")
+
+
+def available() -> list[str]:
+    """Names of the shipped profiles, in alphabetical order."""
+    folder = files("workloads") / "sparsity_profiles"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+@cache
+def load(name: str) -> Sparsity:
+    """The shipped profile ``name``. Raises SparsityError with the nearest right name where there is none."""
+    if name not in available():
+        raise SparsityError(
+            f"unknown sparsity profile {name!r}{did_you_mean(name, available())} (known: {', '.join(available())})"
+        )
+    return from_data(name, tomllib.loads((files("workloads") / "sparsity_profiles" / f"{name}.toml").read_text()))
+
+
+def from_data(name: str, data: Mapping[str, Any]) -> Sparsity:
+    """The profile that a TOML file holds. Raises SparsityError that names what is missing or not known."""
+    known = [field.name for field in fields(Sparsity) if field.name != "name"]
+    for key in data:
+        if key not in known:
+            raise SparsityError(f"{name}: unknown entry {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})")
+    missing = [key for key in known if key not in data and key != "source_class"]
+    if missing:
+        raise SparsityError(f"{name}: wanted {', '.join(missing)}, which is missing")
+    ranks = tuple((int(blocks), int(rank)) for blocks, rank in data["predictor_ranks"])
+    return Sparsity(name=name, **{**data, "models": tuple(data["models"]), "predictor_ranks": ranks})
