@@ -210,7 +210,8 @@ def report(
 @verb("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="units, memories, parts (of DRAM), policies, models, designs, experiments or technologies.")
+        str,
+        typer.Argument(help="units, memories, parts (of DRAM and NAND), policies, models, designs, experiments or technologies."),
     ],
     out: Out = None,
     json: Json = False,

@@ -100,6 +100,28 @@ def dram(pattern: Pattern) -> Work:
     return work
 
 
+def nand() -> Work:
+    """Random page operations on the part of MQSim, 70 % reads, at half of what its channels carry; compiled before."""
+    import numpy as np
+
+    from memsys.nand_ops.operations import Kind, Operations, run, striped
+    from memsys.nand_part import load_nand
+
+    part, count = load_nand("mqsim"), 1_000_000
+    rng = np.random.default_rng(0)
+    kinds = np.where(rng.random(count) < 0.7, Kind.READ, Kind.PROGRAM)
+    places = striped(rng.integers(0, part.capacity // part.page_bytes, count), part)
+    span = 2 * count * part.page_bytes * 10**6 // part.channels_mb_per_s  # ps
+    operations = Operations(kinds, places, arrival=np.sort(rng.integers(0, span, count)))
+    run(part, Operations(kinds[:8], striped(np.arange(8), part)))
+
+    def work() -> object:
+        run(part, operations)
+        return count
+
+    return work
+
+
 def conformance() -> Work:
     """Export the default LUT core from an empty cache, build it for Icarus, and prove its examples: hundreds of invocations."""
     import os
@@ -141,6 +163,7 @@ JOBS: dict[str, Callable[..., Work]] = {
     "conformance": conformance,
     "dram_seq": lambda: dram("sequential"),
     "dram_rand": lambda: dram("random"),
+    "nand_page_ops": nand,
     "characterize_array": partial(characterization, "systolic_array"),
     "characterize_vector": partial(characterization, "vector_unit"),
 }

@@ -1,4 +1,4 @@
-"""What can be named: units, memories, DRAM parts, policies, models, designs, experiments, technologies, each with a summary."""
+"""What can be named: units, memories, memory parts, policies, models, designs, experiments, technologies, each with a summary."""
 
 from __future__ import annotations
 
@@ -108,12 +108,13 @@ def _technologies() -> list[Row]:
 
 
 def _parts() -> list[Row]:
+    from memsys.nand_part import load_nand, nands
     from memsys.standard import load_part, parts
 
-    loaded = {name: load_part(name) for name in parts()}
+    loaded: list[Any] = [*map(load_part, parts()), *map(load_nand, nands())]
     return [
-        {"kind": name, "summary": _first(part.about), "class": ", ".join(part.source_classes), "proof": None}
-        for name, part in loaded.items()
+        {"kind": str(part), "summary": _first(part.about), "class": ", ".join(part.source_classes), "proof": None}
+        for part in loaded
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accel.base.spec import Spec
 from sim.commands.catalogue import SINGULAR, memories, named, policies, units
@@ -15,6 +15,9 @@ from sim.errors import BadInput
 from sim.files import shipped
 from sim.provenance import resolved
 from sim.toml_text import to_toml
+
+if TYPE_CHECKING:
+    from memsys.nand_part import NandPart
 
 
 def main(*, names: list[str], settings: list[str] | None, out: Path | None, json: bool) -> None:
@@ -34,13 +37,14 @@ def main(*, names: list[str], settings: list[str] | None, out: Path | None, json
 def _kind_of(name: str) -> str:
     """Which list ``name`` is in."""
     from accel.base import tech
+    from memsys.nand_part import nands
     from memsys.standard import parts
     from workloads import model
 
     known: dict[str, Sequence[str]] = {
         "units": list(units()),
         "memories": list(memories()),
-        "parts": parts(),
+        "parts": [*parts(), *nands()],
         "policies": list(policies()),
         "designs": shipped("designs"),
         "experiments": shipped("experiments"),
@@ -138,10 +142,18 @@ def _model(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
 
 
 def _part(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
+    from memsys.nand_part import load_nand, nands
     from memsys.standard import load_part, parts
 
-    named(name, dict.fromkeys(parts(), True), "DRAM part")
-    return _file(resolved(load_part(name)))
+    load = named(name, dict.fromkeys(parts(), load_part) | dict.fromkeys(nands(), load_nand), "part of DRAM or NAND")
+    part = load(name)
+    return _file(resolved(part) | (_derived(part) if load is load_nand else {}))
+
+
+def _derived(part: NandPart) -> dict[str, Any]:
+    """What follows from a NAND part, in 10^6 B/s and ps."""
+    names = ("capacity", "channels_mb_per_s", "bus_read_mb_per_s", "array_read_mb_per_s", "read_mb_per_s", "program_mb_per_s")
+    return {name: getattr(part, name) for name in names} | {"read_latency_ps": part.read_latency_ps()}
 
 
 def _technology(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:

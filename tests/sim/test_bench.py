@@ -23,6 +23,7 @@ GOALS = {
     "characterize_vector_s": 60,
     "dram_seq_req_per_cpu_s": 1_000_000,
     "dram_rand_req_per_cpu_s": 200_000,
+    "nand_page_ops_per_cpu_s": 500_000,
 }
 
 

@@ -131,3 +131,12 @@ def test_a_dram_part_shows_which_entries_are_scaled_or_assumed(rtloom) -> None:
     assert shown["timing"]["tfaw"] == 30
     (row,) = [row for row in rtloom("list", "parts", "--json").json() if row["kind"] == "hbm2/dramsim3_8gb_2000"]
     assert row["class"] == "assumed, published, scaled"
+
+
+def test_a_nand_part_shows_its_figures_and_what_follows_from_them(rtloom) -> None:
+    shown = tomllib.loads(rtloom("show", "mqsim").stdout)
+    assert (shown["cell"], shown["channels"], shown["page_bytes"]) == ("mlc", 8, 8192)
+    assert (shown["channels_mb_per_s"], shown["array_read_mb_per_s"]) == (2664, 13981)
+    (row,) = [row for row in rtloom("list", "parts", "--json").json() if row["kind"] == "mqsim"]
+    assert row["class"] == "assumed, scaled"
+    assert "did you mean 'mqsim'?" in rtloom("show", "part", "mqsin", code=2).stderr
