@@ -17,7 +17,8 @@ from memsys.address_map import whole_numbers
 from memsys.nand_part import NandPart
 
 if TYPE_CHECKING:
-    from memsys.nand_ops.engine import Channel
+    from memsys.nand_ops.engine import Channel, Outcome
+    from memsys.nand_ops.engine import Operations as Compiled
 
 Integers = NDArray[np.int64]
 OVERTAKES = 16
@@ -222,7 +223,9 @@ def _within(name: str, values: Integers, least: int, most: int, what: str) -> No
         raise ValueError(f"{name}: wanted {least} to {most}, {what}, got {values[at]} (the {at + 1}. of {values.size})")
 
 
-def _conserved(part, channel, own, outcome, served: int, carried: int, suspended: int) -> None:
+def _conserved(
+    part: NandPart, channel: Channel, own: Compiled, outcome: Outcome, served: int, carried: int, suspended: int
+) -> None:
     """Raises RuntimeError where a channel's run breaks a rule that holds whatever is scheduled."""
     size = own.kind.size
     if served != size:

@@ -229,6 +229,34 @@ def test_what_is_moved_is_counted():
     assert done.nbytes == 1000 + 8192 + 8640
 
 
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"served": 63}, "1 of 64 operations can never be served"),
+        ({"carried": 1}, "the channel carried for 1 ps, its operations take"),
+        ({"busy": 1 << 60}, "a die worked for"),
+        ({"busy": 0}, "the arrays worked for less than"),
+        ({"end": 1}, "an operation took less than its command"),
+        ({"start": -1}, "an operation started before it came"),
+    ],
+)
+def test_a_run_that_breaks_a_law_raises(monkeypatch, broken, message):
+    from memsys.nand_ops import engine
+
+    simulate = engine.simulate
+
+    def wrong(c, o, out):
+        served, carried, *rest = simulate(c, o, out)
+        for name in broken.keys() & {"busy", "end", "start"}:
+            getattr(out, name)[:-1] = broken[name]
+        return broken.get("served", served), broken.get("carried", carried), *rest
+
+    monkeypatch.setattr(engine, "simulate", wrong)
+    part = load_nand("mqsim").resized(channels=1)
+    with pytest.raises(RuntimeError, match=message):
+        run(part, Operations(np.zeros(64, int), striped(np.arange(64), part)))
+
+
 def test_nothing_is_no_error():
     part = load_nand("mqsim")
     none = np.zeros(0, np.int64)
