@@ -13,6 +13,7 @@ a ``page_read`` alone. Whoever moves bytes counts the pages too (`pages`): the l
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
@@ -42,10 +43,10 @@ class Nand(Memory):
     def _totals_of_the_part(cls, data: Any) -> Any:
         if not isinstance(data, dict) or not isinstance(data.get("part"), str):
             return data
-        sizes = {name: data.get(name) for name in ("channels", "chips")}
-        if any(size is not None and (type(size) is not int or not 0 < size <= 1024) for size in sizes.values()):
-            sizes = {}  # refused as a field
-        part = load_nand(data["part"]).resized(**sizes)
+        channels, chips = data.get("channels"), data.get("chips")
+        if any(size is not None and (type(size) is not int or not 0 < size <= 1024) for size in (channels, chips)):
+            channels = chips = None  # refused as a field
+        part = _built(data["part"], channels, chips)
         return {"capacity": f"{part.capacity} B", "bandwidth": f"{part.channels_mb_per_s} MB/s"} | data
 
     @field_validator("part")
@@ -71,7 +72,7 @@ class Nand(Memory):
     @property
     def nand(self) -> NandPart:
         """The part with the channels and chips that are built."""
-        return load_nand(self.part).resized(channels=self.channels, chips=self.chips)
+        return _built(self.part, self.channels, self.chips)
 
     @property
     def stream_permille(self) -> int:
@@ -97,3 +98,8 @@ class Nand(Memory):
         size = {"part": self.part, "channels": self.channels or "none", "chips": self.chips or "none"}
         named = {"component": self.kind(), "parameters": size, "event": event}
         return Entry.from_data({**named, **value, "class": figure.source_class, "source": figure.source})
+
+
+@cache
+def _built(name: str, channels: int | None, chips: int | None) -> NandPart:
+    return load_nand(name).resized(channels=channels, chips=chips)

@@ -264,6 +264,16 @@ def test_nothing_is_no_error():
     assert (done.elapsed_ps, done.mb_per_s, done.nbytes) == (0, 0.0, 0)
 
 
+@given(st.sampled_from(nands()), st.lists(st.integers(0, 1 << 26), min_size=1, max_size=50, unique=True))
+def test_striped_pages_have_places_of_their_own_and_neighbours_lie_on_other_channels(name, index):
+    part = load_nand(name)
+    index = np.array(index) % (part.capacity // part.page_bytes)
+    place = striped(index, part)
+    assert len(set(zip(*(column.tolist() for column in place), strict=True))) == len(set(index.tolist()))
+    assert place.channel.tolist() == (index % part.channels).tolist()
+    assert all(column.min() >= 0 and column.max() < 1 << 20 for column in place)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
