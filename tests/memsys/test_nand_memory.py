@@ -33,7 +33,7 @@ def test_a_stream_loses_its_commands_and_no_more():
 
 
 def test_slow_cells_limit_a_stream():
-    """One chip of MQSim on a channel: two dies are each busy for 0.58 + 75 + 49.2 us with two pages, and have no cache register."""
+    """One chip of MQSim on a channel: two dies are each busy for 0.58 + 75 + 49.2 us with two pages, without a cache register."""
     one_chip = Nand.from_data({"part": "mqsim", "chips": 1})
     assert one_chip.bandwidth == 2664
     assert one_chip.stream_permille == 1000 * (8 * 2 * 2 * 8192 * 10**6 // (580_000 + 75_000_000 + 2 * 24_600_601)) // 2664
