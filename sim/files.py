@@ -177,7 +177,7 @@ def _written_path(loc: Sequence[Any]) -> list[Any]:
     path: list[Any] = []
     for i, key in enumerate(loc):
         parents = tuple(loc[max(i - 2, 0) : i])
-        chosen = key in kinds and (parents[-1:] in (("unit",), ("policy",)) or parents[:-1] == ("memories",))
+        chosen = key in kinds and (parents[-1:] in (("unit",), ("policy",), ("offload",)) or parents[:-1] == ("memories",))
         if not (isinstance(key, str) and (key == "unit" or chosen or _TAGS.fullmatch(key))):
             path.append(key)
     return path

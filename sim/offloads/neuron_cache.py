@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, field_validator
 
 from accel.base.clock import PS_PER_MS, bytes_to_ps
-from accel.base.extent import larger, smaller
+from accel.base.extent import larger
 from accel.base.mapping import ceil_div
 from accel.base.quantity import MBytesPerSecond
 from memsys.link import NamedLink
@@ -44,8 +44,8 @@ COPIES = 4  # a row read and written where a neuron leaves, and where one comes
 WHOLE = sparsity.WHOLE
 
 
-class _Step(NamedTuple):
-    """What one block reads for its FFN: bytes from flash, those of them that are moved row by row, and picoseconds."""
+class Fetch(NamedTuple):
+    """What one block reads for its FFN: bytes from flash, those of them that are moved row by row, and picoseconds of both."""
 
     nbytes: Any
     arranged: Any
@@ -136,7 +136,7 @@ class NeuronCache(Offload):
         done = own(replace(stage, op=self._thinned(op)), there)
         if op.role not in ENTRY:
             return done
-        step = self._step(op, device)
+        step = self.fetch(op, device)
         predicted = [own(ahead, there) for ahead in self._predictors(stage)]
         predicted_ps = sum(timing.ps for timing in predicted)
         fetched_ps = step.flash_ps + step.rows_ps
@@ -159,7 +159,7 @@ class NeuronCache(Offload):
             return done
         for ahead in self._predictors(stage):
             done.add(own(ahead, there))
-        step, host = self._step(op, device), self.host or self.main
+        step, host = self.fetch(op, device), self.host or self.main
         _flash.count_read(done, device, step.nbytes, self._chunk(op), host)
         for event in ("read_byte", "write_byte"):
             _flash.add(done, host, event, step.arranged * COPIES // 2)
@@ -187,22 +187,23 @@ class NeuronCache(Offload):
         matrix = op.weights.nbytes(op.k)
         return matrix * _matrices(op) if self.bundle else matrix
 
-    def _step(self, op: Linear, device: Device) -> _Step:
-        neuron = op.weights.nbytes(op.k) * _matrices(op)
-        window = self.sparsity.used(self.window)
-        share = {
-            "profile": self.sparsity.fresh(self.window, op.m),
-            "least": larger(self.sparsity.used(op.m) - window, 0),
-            "most": self.sparsity.used(op.m),
-        }[self.activity]
-        fresh, every = ceil_div(_neurons(op) * share, WHOLE) * neuron, _neurons(op) * neuron
+    def fetch(self, op: Linear, device: Device) -> Fetch:
+        """What is read before ``op``, the first matrix of an FFN, by random reads or in a stream, whichever is quicker."""
+        neuron, neurons = op.weights.nbytes(op.k) * _matrices(op), _neurons(op)
+        needed, kept = self.sparsity.used(op.m), self.sparsity.used(self.window)
+        fresh_of = {"profile": self.sparsity.fresh(self.window, op.m), "least": larger(needed - kept, 0), "most": needed}
+        fresh, every = ceil_div(neurons * fresh_of[self.activity], WHOLE) * neuron, neurons * neuron
         random_ps = _flash.random_read_ps(device, fresh, self._chunk(op))
+        rows_ps = bytes_to_ps(COPIES * fresh, self.copy_rate) + _flash.upload_ps(self.link, fresh)
         stream_ps = bytes_to_ps(every, device.memories[device.placement.weights].bandwidth)
-        streamed = (random_ps > stream_ps) * 1
-        nbytes = fresh + (every - fresh) * streamed
-        arranged = fresh * (1 - streamed)
-        rows_ps = bytes_to_ps(COPIES * arranged, self.copy_rate) + _flash.upload_ps(self.link, nbytes)
-        return _Step(nbytes, arranged, smaller(random_ps, stream_ps), rows_ps)
+        place_ps = _flash.upload_ps(self.link, every)
+        streamed = (random_ps + rows_ps > stream_ps + place_ps) * 1
+        return Fetch(
+            fresh + (every - fresh) * streamed,
+            fresh * (1 - streamed),
+            random_ps + (stream_ps - random_ps) * streamed,
+            rows_ps + (place_ps - rows_ps) * streamed,
+        )
 
     # laws of a run
 
@@ -223,7 +224,7 @@ def _neurons(op: Linear) -> int:
     return op.n // (_matrices(op) - 1)
 
 
-def _label(step: _Step, predicted_ps: Any, mapping: str) -> str:
+def _label(step: Fetch, predicted_ps: Any, mapping: str) -> str:
     """What the time of a single step went to, beside the mapping of the GEMM."""
     if not isinstance(step.flash_ps, int):
         return mapping

@@ -8,7 +8,7 @@ Of every matrix ``resident_permille`` stays in main memory; the rest is read in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -60,16 +60,19 @@ class WeightStreaming(Offload):
     def takes(self, op: Op) -> bool:
         return isinstance(op, Linear)
 
-    def _streamed(self, op: Linear) -> int:
+    def _streamed(self, op: Linear) -> Any:
         return ceil_div(op.weight_bytes * (1000 - self.resident_permille), 1000)
+
+    def stream_ps(self, op: Linear, device: Device) -> Any:
+        """Picoseconds in which the weights of ``op`` that are not resident come from flash."""
+        rate = device.memories[device.placement.weights].bandwidth
+        rate = rate if self.link is None else min(rate, self.link.payload_mb_per_s)
+        return bytes_to_ps(self._streamed(op), rate)
 
     def time(self, stage: Stage, device: Device, own: Timer) -> Timing:
         assert isinstance(stage.op, Linear)
         there = own(stage, _flash.in_main_memory(device, self.main))
-        nbytes = self._streamed(stage.op)
-        rate = device.memories[device.placement.weights].bandwidth
-        rate = rate if self.link is None else min(rate, self.link.payload_mb_per_s)
-        flash_ps = bytes_to_ps(nbytes, rate)
+        flash_ps = self.stream_ps(stage.op, device)
         ps = larger(there.ps, flash_ps) if self.overlapped else there.ps + flash_ps
         memory_ps = larger(there.memory_ps, flash_ps) if self.overlapped else there.memory_ps + flash_ps
         moved = self.work(stage, device, lambda *_: Work())
