@@ -3,7 +3,7 @@
     time(n) = latency + ceil(wire(n) * 10^6 / bandwidth)        wire(n) = n + ceil(n / packet) * header
 
 in picoseconds, bytes and MB/s, rounded up once. Bandwidth holds for each direction on its own. A link without ``packet`` has a
-measured bandwidth, from which nothing more is taken. `memsys.link_port` is the same link as a SimPy resource.
+measured bandwidth, from which nothing more is taken. `memsys.drive.port` is the same link as SimPy resources.
 
 PCIe: 8 (3.0), 16 (4.0) or 32 (5.0) GT/s per lane, 128b/130b coding; 5 to 7 doublewords of framing, sequence number, header and
 LCRC for each packet (Intel AN 829, "Understanding PCI Express Throughput"), of which 6 are those of a 64-bit address.

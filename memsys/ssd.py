@@ -5,6 +5,7 @@ k = ceil(p / C) of them on the busiest channel:
 
     read    3 L + [command + tR + transfer + (k - 1) d] + L + n / link
     write   3 L + L + L + n / link + [command + transfer + tPROG + (k - 1) d'] + L
+    attend  3 L + L + L + sent / link + [command + tR + transfer + max((k - 1) d, engine)] + L + result / link
 
 where d and d' are the steady-state time of a page on a channel (`NandPart.read_period_ps`, `program_period_ps`, by page). The
 trips are NVMe's: doorbell, fetch of the command and its answer; a drive fetches the data of a write itself. Entries of the queues
@@ -12,7 +13,7 @@ trips are NVMe's: doorbell, fetch of the command and its answer; a drive fetches
 
     min(link, internal n / (p page), queue depth n / latency(n))
 
-with no fitted factor. `memsys.drive` is the same drive as SimPy resources.
+with no fitted factor. `memsys.drive.nvme` is the same drive as SimPy resources.
 """
 
 from __future__ import annotations
@@ -133,6 +134,14 @@ class Ssd(Memory):
         """Picoseconds from doorbell to completion of a write of ``nbytes`` above zero, programmed, on an idle drive."""
         trips = (TRIPS_TO_START + 2) * self.link.latency  # the drive asks for the data; the completion
         return trips + self.link.time_ps(nbytes) + self.flash_ps(nbytes, program=True)
+
+    def attend_ps(self, pages: Any, engine_ps: Any, sent: Any, result: Any) -> Any:
+        """Picoseconds of a command that takes ``sent`` bytes, reads ``pages`` inside an idle drive, works on them for
+        ``engine_ps`` from the first page on, and returns ``result`` bytes. All are ints or int64 arrays."""
+        first, some = self.flash_ps(1), smaller(pages, 1)
+        rest = self.pages_ps(larger(ceil_div(pages, self.nand.channels) - 1, 0))
+        ends = self.link.time_ps(sent) + self.link.time_ps(result) + (TRIPS_TO_START + 1) * self.link.latency
+        return ends + first * some + larger(rest, engine_ps)
 
     # many commands on one drive
 
