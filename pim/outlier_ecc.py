@@ -11,8 +11,8 @@ With pages of 2^14 values at 1 %: 8 * 9 + (14 + 5 + 16) * 163 = 5777 bits = 722.
 1. The threshold is the bitwise majority of its copies.
 2. An address is corrected by its syndrome: 0 is right, up to a + h names the bit that was wrong, above nothing can be said.
 3. An entry is *lost*, and does nothing, if its syndrome names no bit, if its address is beyond the page, if it is not above the
-   last address that counted, or if its successor's is not above it while still above the last one that counted. So one wrong
-   address costs one entry, and never those after it.
+   last address that counted, or if its successor's is not above it while still above the last one that counted. So a wrong
+   address costs its entry, seldom the one before it (if it falls between two), and never those after it.
 4. The value at an address that counts is the bitwise majority of the stored one and both copies.
 5. Any other value whose magnitude is above the threshold becomes 0.
 

@@ -184,10 +184,10 @@ class FlashCompute(RtlUnit):
     @classmethod
     def examples(cls) -> Iterable[tuple[RtlUnit, Op]]:
         small: dict[str, Any] = {"page_values": 256, "spare_bytes": 256, "buffer_bytes": 64, "permille": 60}
-        for macs in (1, 2, 4, 16):  # dense in entries, so that words with several are common
-            yield cls(macs=macs, **small), PageGemv(rows=5, columns=23, flips=12)
+        for macs in (1, 2, 4, 16):  # dense in entries and in wrong bits: several in a word, and all that can go wrong with them
+            yield cls(macs=macs, **small), PageGemv(rows=5, columns=23, flips=90)
         unit = cls(macs=2, page_values=64, spare_bytes=128, buffer_bytes=64, permille=500)  # half of the values protected
-        yield unit, PageGemv(rows=4, columns=16, flips=3)
+        yield unit, PageGemv(rows=4, columns=16, flips=70)
         yield cls(buffer_bytes=256), PageGemv(rows=9, columns=50, flips=5)
         yield cls(), PageGemv(rows=3, columns=81)
         yield cls(), PageGemv(rows=64, columns=256, flips=30)  # a whole page, at an error rate of 2e-4

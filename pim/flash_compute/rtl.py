@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from accel.base.streams import count_ones, event_layout
 from accel.systolic_array.edges import OutputBuffer
+from pim.flash_compute.buffer import Buffer
 from pim.flash_compute.spare import Spare, Vote, raw_layout
 from pim.outlier_ecc import VALUE_BITS, Counts, OutlierCode
-from pim.pim_bank.row_buffer import RowBuffer
 
 RESULT_BITS = 32
 RUN_BITS = 32
@@ -80,7 +80,7 @@ class FlashComputeRtl(wiring.Component):
     def _operands(self, m):
         """The vector goes into its buffer, then the page passes word by word, each with the part of the vector that it meets."""
         bits = self.macs * VALUE_BITS
-        m.submodules.vector_buffer = buffer = RowBuffer(self.buffer_bytes // self.macs, bits)
+        m.submodules.vector_buffer = buffer = Buffer(self.buffer_bytes // self.macs, bits)
         loading, passing = Signal(), Signal()
         column, beat = Signal(self.run.words.shape()), Signal(self.run.beats.shape())
         held, x = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
@@ -91,9 +91,10 @@ class FlashComputeRtl(wiring.Component):
             load.eq(self.vector.valid & loading),
             self.page.ready.eq(passing & (~full | self.multiply)),
             take.eq(self.page.valid & self.page.ready),
-            buffer.column.eq(column),
+            buffer.step.eq(load | take),
+            buffer.home.eq(column == self.run.words),
             buffer.load.eq(load),
-            buffer.burst.eq(self.vector.payload),
+            buffer.word.eq(self.vector.payload),
             self.last.eq(self.beat == self.run.beats),
             self.events.vector_in.eq(load),
             self.events.page_in.eq(take),
@@ -177,15 +178,16 @@ class FlashComputeRtl(wiring.Component):
             m.d.sync += [ends.eq(self.ends), last.eq(self.last)]
         total, before, first = Signal(signed(RESULT_BITS)), Signal(signed(RESULT_BITS), reset_less=True), Signal(init=1)
         m.d.comb += total.eq(Mux(first, 0, before) + _tree(products))
-        m.submodules.result_buffer = buffer = RowBuffer(self.buffer_bytes * 8 // RESULT_BITS, RESULT_BITS)
+        m.submodules.result_buffer = buffer = Buffer(self.buffer_bytes * 8 // RESULT_BITS, RESULT_BITS)
         m.submodules.output = output = OutputBuffer(signed(RESULT_BITS))
-        row, rows = Signal.like(buffer.column), Signal.like(buffer.column)
+        row, rows = Signal(range(buffer.words)), Signal(range(buffer.words))
         draining, reporting = Signal(), Signal()
         tail = self.run.tail
         m.d.comb += [
-            buffer.column.eq(row),
+            buffer.step.eq((summing & ends) | output.push),
+            buffer.home.eq((summing & last) | (draining & (row == rows))),
             buffer.load.eq(summing & ends),
-            buffer.burst.eq(total),
+            buffer.word.eq(total),
             output.word.eq(buffer.found),
             output.push.eq(draining & output.room),
             self.results.valid.eq(output.words.valid),

@@ -134,7 +134,7 @@ class Spare(wiring.Component):
 
 
 class Vote(wiring.Component):
-    """The bitwise majority ``voted`` of a value as ``stored`` and its two copies; whether they are ``uneven`` and ``doubtful``."""
+    """The bitwise majority ``voted`` of a value as ``stored`` and its copies; whether they are ``uneven``, and ``doubtful``."""
 
     def __init__(self):
         value = VALUE_BITS
