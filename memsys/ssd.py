@@ -28,7 +28,9 @@ from accel.base.extent import larger, smaller
 from accel.base.mapping import ceil_div
 from accel.base.tech import Entry
 from memsys.base import Memory
+from memsys.dram_energy import Figure
 from memsys.link import Link, NamedLink
+from memsys.nand_energy import figures, joules_per_s
 from memsys.nand_part import NandPart, load_nand
 
 TRIPS_TO_START = 3
@@ -161,29 +163,24 @@ class Ssd(Memory):
     def entries(self) -> tuple[Entry, ...]:
         """Joules of a byte on the link, of a page and of a block, from the figures of link and part; standby of all dies."""
         part, link = self.nand, self.link
-        draws, full = part.energies, link.packet or 1
-        per_byte = link.joules(full) / full
-        wire = (link.energy_class, f"link {link.name}, headers included: {link.energy_source}")
-        bus = ("channel", part.page_bytes * draws.channel_byte.joules(0), draws.channel_byte)
-        found = [self._entry(event, "", per_byte, *wire) for event in ("read_byte", "write_byte")]
-        for event, which, joules, draw in (
-            ("page_read", "", draws.page_read.joules(part.mean_read_ps), draws.page_read),
-            ("page_read", *bus),
-            ("page_program", "", draws.page_program.joules(part.mean_program_ps), draws.page_program),
-            ("page_program", *bus),
-            ("block_erase", "", draws.block_erase.joules(part.erase_ps), draws.block_erase),
-        ):
-            found.append(self._entry(event, which, joules, draw.source_class, draw.source))
-        watts, dies = draws.standby.watts, self.drives * part.total_dies
-        source = f"{dies} dies; the controller is not in it: {draws.standby.source}"
-        found.append(self._entry(None, "standby", dies * watts, draws.standby.source_class, source))
-        return tuple(found)
+        known, full = figures(part), link.packet or 1
+        wire = Figure(link.joules(full) / full, link.energy_class, f"link {link.name}, headers included: {link.energy_source}")
+        byte, idle = known["channel_byte"], known["standby"]
+        bus = Figure(part.page_bytes * byte.joules, byte.source_class, f"{part.page_bytes} B on the channel: {byte.source}")
+        dies = f"{self.drives * part.total_dies} dies; the controller is not in it: {idle.source}"
+        standby = Figure(self.drives * joules_per_s(part), idle.source_class, dies)
+        return (
+            *(self._entry(event, "", wire) for event in ("read_byte", "write_byte")),
+            *(self._entry(event, "", known[event]) for event in ("page_read", "page_program", "block_erase")),
+            *(self._entry(event, "channel", bus) for event in ("page_read", "page_program")),
+            self._entry(None, "standby", standby),
+        )
 
-    def _entry(self, event: str | None, which: str, value: float, source_class: str, source: str) -> Entry:
+    def _entry(self, event: str | None, which: str, figure: Figure) -> Entry:
         same = {"part": self.part, "drives": self.drives, "capacity": self.capacity, "bandwidth": self.bandwidth}
-        figure = {"power": f"{value!r} W"} if event is None else {"energy": f"{value!r} J"}
-        named = {"component": self.kind(), "parameters": same, "event": event, "part": which, "class": source_class}
-        return Entry.from_data({**named, **figure, "source": source})
+        value = {"power": f"{figure.joules!r} W"} if event is None else {"energy": f"{figure.joules!r} J"}
+        named = {"component": self.kind(), "parameters": same, "event": event, "part": which}
+        return Entry.from_data({**named, **value, "class": figure.source_class, "source": figure.source})
 
 
 def _totals(part: NandPart, link: Link, drives: int, spare_permille: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from accel.base.clock import scale_up
 from accel.base.mapping import ceil_div
 from accel.base.spec import Spec
 from memsys.kv_store.address import Fields
+from memsys.nand_energy import tokens_written
 
 if TYPE_CHECKING:
     from memsys.ssd import Ssd
@@ -208,12 +209,9 @@ class KvLayout(Spec):
             )
 
     def endurance_tokens(self, ssd: Ssd, write_amplification: Fraction = Fraction(1)) -> int:
-        """Tokens that all blocks of all drives of ``ssd`` can take until their program and erase cycles are spent:
-
-        drives x flash x cycles / (stored bytes per token x write amplification), with ``heads`` those of all drives.
-        """
-        written = ssd.drives * ssd.nand.capacity * ssd.nand.endurance
-        return int(written / (self.stored_bytes_per_token * write_amplification))
+        """Tokens that all blocks of all drives of ``ssd`` take until they are worn. ``heads`` are those of all drives."""
+        stored, amplified = self.stored_bytes_per_token, float(write_amplification)
+        return tokens_written(ssd.nand, stored, drives=ssd.drives, write_amplification=amplified)
 
 
 def _nearest(wanted: int, fits: list[int]) -> int:
