@@ -1,0 +1,33 @@
+"""Does a batch of attends, priced at once for a system, take as long as when its commands queue one by one?"""
+
+from __future__ import annotations
+
+import pytest
+import simpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memsys.drive.nvme import Drive
+from memsys.ssd import Ssd
+from sim.offloads._attend import attend_ps
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["instattention", "mqsim", "simplessd"]),
+    st.sampled_from(["pcie4_x4_measured", "pcie3_x4"]),
+    st.integers(1, 80),
+    st.integers(0, 5000),
+    st.integers(0, 10**9),
+    st.integers(1, 100_000),
+    st.integers(1, 100_000),
+)
+def test_a_batch_ends_when_its_last_command_does(part, link, commands, pages, engine_ps, sent, result):
+    memory = Ssd.from_data({"part": part, "link": link, "queue_depth": 128})
+    env = simpy.Environment()
+    drive = Drive(env, memory)
+    for _ in range(commands):
+        env.process(drive.attend(pages, engine_ps, sent, result))
+    env.run()
+    in_ps, out_ps = memory.link.transfer_ps(sent), memory.link.transfer_ps(result)
+    assert attend_ps(memory, commands, pages, engine_ps, in_ps, out_ps) == pytest.approx(env.now, rel=0.02)
