@@ -3,13 +3,15 @@
 One command of n bytes on an idle drive, with L the latency of the link, p = ceil(n / page) pages, striped over C channels, and
 k = ceil(p / C) of them on the busiest channel:
 
-    read    3 L + [command + tR + transfer + (k - 1) d] + L + n / link
-    write   3 L + L + L + n / link + [command + transfer + tPROG + (k - 1) d'] + L
-    attend  3 L + L + L + sent / link + [command + tR + transfer + max((k - 1) d, engine)] + L + result / link
+    read    3 L + [command + tR + transfer + f(k - 1)] + L + n / link
+    write   3 L + L + L + n / link + [command + transfer + tPROG + f(k - 1)] + L
+    attend  3 L + L + L + sent / link + [command + tR + transfer + max(f(k - 1), engine)] + L + result / link
 
-where d and d' are the steady-state time of a page on a channel (`NandPart.read_period_ps`, `program_period_ps`, by page). The
-trips are NVMe's: doorbell, fetch of the command and its answer; a drive fetches the data of a write itself. Entries of the queues
-(64 and 16 B) are not charged. A write ends when its pages are programmed; no volatile cache answers for it. Many commands reach
+where f(j) = floor(j / u) period + (j mod u) (command + transfer): on the u planes of a channel pages follow each other as fast as
+it carries them, and u pages later in steady state (`NandPart.read_period_ps`, `program_period_ps`). tR and tPROG are means over
+the page types. The trips are NVMe's: doorbell, fetch of the command and its answer; a drive fetches the data of a write itself.
+Entries of the queues (64 and 16 B) are not charged. A write ends when its pages are programmed; no volatile cache answers for it.
+`memsys.nand_ops` plays the same pages die by die. Many commands reach
 
     min(link, internal n / (p page), queue depth n / latency(n))
 
@@ -19,6 +21,7 @@ with no fitted factor. `memsys.drive.nvme` is the same drive as SimPy resources.
 from __future__ import annotations
 
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
@@ -117,16 +120,20 @@ class Ssd(Memory):
 
     def pages_ps(self, pages: Any, *, program: bool = False) -> Any:
         """For how long ``pages`` of one channel keep it busy in steady state."""
-        part = self.nand
-        period = part.program_period_ps if program else part.read_period_ps
-        at_once = part.dies_per_channel * part.planes_at_work
-        return scale_up(pages, period.numerator, period.denominator * at_once)
+        period = self._period_ps(program)
+        return scale_up(pages, period.numerator, period.denominator * self._at_once)
+
+    def following_ps(self, pages: Any, *, program: bool = False) -> Any:
+        """Picoseconds from the first page of a command on an idle channel to the last of ``pages`` more."""
+        rounds, period = pages // self._at_once, self._period_ps(program)
+        on_bus = self.nand.command_ps + self.nand.page_transfer_ps
+        return scale_up(rounds, period.numerator, period.denominator) + pages % self._at_once * on_bus
 
     def flash_ps(self, nbytes: Any, *, program: bool = False) -> Any:
         """Picoseconds in which idle dies read (program) the pages of ``nbytes`` above zero, striped over all channels."""
         part = self.nand
         first = part.command_ps + part.page_transfer_ps + (part.mean_program_ps if program else part.mean_read_ps)
-        return first + self.pages_ps(ceil_div(self.pages(nbytes), part.channels) - 1, program=program)
+        return first + self.following_ps(ceil_div(self.pages(nbytes), part.channels) - 1, program=program)
 
     def read_ps(self, nbytes: Any) -> Any:
         """Picoseconds from doorbell to last byte of a read of ``nbytes`` above zero (int or int64 array) on an idle drive."""
@@ -141,7 +148,7 @@ class Ssd(Memory):
         """Picoseconds of a command that takes ``sent`` bytes, reads ``pages`` inside an idle drive, works on them for
         ``engine_ps`` from the first page on, and returns ``result`` bytes. All are ints or int64 arrays."""
         first, some = self.flash_ps(1), smaller(pages, 1)
-        rest = self.pages_ps(larger(ceil_div(pages, self.nand.channels) - 1, 0))
+        rest = self.following_ps(larger(ceil_div(pages, self.nand.channels) - 1, 0))
         ends = self.link.time_ps(sent) + self.link.time_ps(result) + (TRIPS_TO_START + 1) * self.link.latency
         return ends + first * some + larger(rest, engine_ps)
 
@@ -154,6 +161,14 @@ class Ssd(Memory):
     def write_mb_per_s(self, chunk_bytes: Any) -> Any:
         """What a host writes to one drive in commands of ``chunk_bytes``, MB/s, rounded down."""
         return self._stream(chunk_bytes, self.program_mb_per_s, self.write_ps(chunk_bytes))
+
+    @property
+    def _at_once(self) -> int:
+        """Pages of a channel that are read, or programmed, at a time."""
+        return self.nand.dies_per_channel * self.nand.planes_at_work
+
+    def _period_ps(self, program: bool) -> Fraction:
+        return self.nand.program_period_ps if program else self.nand.read_period_ps
 
     def _stream(self, chunk: Any, flash_mb_per_s: int, latency_ps: Any) -> Any:
         on_link = chunk * self.link.bandwidth // self.link.wire_bytes(chunk)
