@@ -53,7 +53,8 @@ class Device(Spec):
     name: str = Field(min_length=1, max_length=200)
     about: str = ""
     cores: int = Field(default=1, gt=0, le=100_000)
-    """Independent cores over which thread blocks are dealt; each owns ``count / cores`` copies of every unit."""
+    """Independent cores over which thread blocks are dealt; each owns ``count / cores`` copies of every unit but those that an
+    offload has elsewhere, in drives or dies."""
     buffer: Bytes
     """The shared on-chip buffer (a GPU's L2) between main memory and the cores."""
     units: dict[str, Slot] = Field(min_length=1)
@@ -80,13 +81,12 @@ class Device(Spec):
     def _names_exist(self) -> Device:
         placed = self.placement.units_named() | {key: getattr(self.placement, key) for key in TENSORS}
         counts = {name: slot.count for name, slot in self.units.items()}
-        faults = _faults_between(counts, list(self.memories), placed, list(self.technology), self.cores)
-        if self.placement.offload is not None:
-            for names, known, what in zip(
-                self.placement.offload.parts(), (counts, self.memories), ("unit", "memory"), strict=True
-            ):
-                for field, name in names.items():
-                    faults += _unless(name, list(known), f"placement.offload.{field}", what)
+        elsewhere, memories = ({}, {}) if self.placement.offload is None else self.placement.offload.parts()
+        dealt = {name: count for name, count in counts.items() if name not in elsewhere.values()}
+        faults = _faults_between(counts, list(self.memories), placed, list(self.technology), self.cores, dealt)
+        for names, known, what in ((elsewhere, list(counts), "unit"), (memories, list(self.memories), "memory")):
+            for field, name in names.items():
+                faults += _unless(name, known, f"placement.offload.{field}", what)
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -101,7 +101,10 @@ class Device(Spec):
         placed = {key: name for key, name in table("placement").items() if isinstance(name, str)}
         technology = data.get("technology", ())
         technology = [name for name in technology if isinstance(name, str)] if isinstance(technology, list) else []
-        return _faults_between(counts, list(table("memories")), placed, technology, data.get("cores", 1))
+        offload = table("placement").get("offload")
+        elsewhere = [name for name in offload.values() if isinstance(name, str)] if isinstance(offload, dict) else []
+        dealt = {name: count for name, count in counts.items() if name not in elsewhere}
+        return _faults_between(counts, list(table("memories")), placed, technology, data.get("cores", 1), dealt)
 
     def entries(self) -> list[Entry]:
         """All figures that apply: the device's own first, then its memories', then those of its technologies in order."""
@@ -134,9 +137,14 @@ class System(Spec):
 
 
 def _faults_between(
-    counts: dict[str, Any], memories: list[str], placed: dict[str, str], technology: list[str], cores: Any
+    counts: dict[str, Any],
+    memories: list[str],
+    placed: dict[str, str],
+    technology: list[str],
+    cores: Any,
+    dealt: dict[str, Any],
 ) -> list[str]:
-    """Names that nothing in the design bears, and units that do not come out even over the cores."""
+    """Names that nothing in the design bears, and units that are ``dealt`` over the cores and do not come out even."""
     faults = []
     for key, name in placed.items():
         if key in (*TENSORS, "memory"):
@@ -145,7 +153,7 @@ def _faults_between(
             faults += _unless(name, list(counts), f"placement.{key}", "unit")
     for name in technology:
         faults += _unless(name, available(), "technology", "technology")
-    for name, count in counts.items():
+    for name, count in dealt.items():
         if isinstance(count, int) and isinstance(cores, int) and cores > 0 and count % cores:
             faults.append(f"units.{name}.count: wanted a multiple of the {cores} cores, got {count}")
     return faults

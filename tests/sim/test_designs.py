@@ -27,6 +27,7 @@ TFLOPS = {  # FP16, dense; LLM-Viewer hardware table and GenZ presets, L40S unci
     "lut_paper_a100_int8": 312,
     "lut_paper_a100_lut_4x": 312,
     "lut_paper_a100_lut_8x": 312,
+    **dict.fromkeys(["instinfer_dense", "instinfer_sparf", "instinfer_flexgen", "instinfer_deepspeed"], 154.8),  # the A6000
     "flash_m1_cpu": 0.82,  # derived: 8 cores of 16 FP32 lanes at 3.2 GHz
     "flash_m1_metal": 10.6,  # derived: 32 cores of 128 lanes at 1.296 GHz; sold as 10.4
     "flash_rtx4090": 330.3,  # as sold, with FP16 accumulators
