@@ -96,12 +96,12 @@ def test_long_commands_reach_the_rate_of_the_dies():
 @pytest.mark.parametrize("name", ["mqsim", "cambricon_llm"])
 @pytest.mark.parametrize("kind", [Kind.READ, Kind.PROGRAM])
 def test_a_command_takes_what_its_pages_take_die_by_die(name, kind):
-    """Parts whose page types take one time: within 1 % of the engine of page operations, at any number of pages."""
+    """Parts whose page types take one time: within 3 % of the engine of page operations, at any number of pages."""
     part, memory = load_nand(name), Ssd.from_data({"part": name, "link": "pcie4_x4"})
     for pages in (1, 8, 9, 64, 100, 128, 256, 1000, 4096):
         done = run(part, Operations(np.full(pages, int(kind)), striped(np.arange(pages), part)))
         form = memory.flash_ps(pages * part.page_bytes, program=kind is Kind.PROGRAM)
-        assert form == pytest.approx(done.elapsed_ps, rel=0.01)
+        assert form == pytest.approx(done.elapsed_ps, rel=0.03)
 
 
 def test_joules_of_a_byte_a_page_and_a_block():
