@@ -31,6 +31,7 @@ from sim.errors import BadInput
 from sim.offloads.base import Offload, Timer, Worker
 from sim.timing import Timing
 from sim.work import CYCLE, Work
+from workloads.formats import Format
 from workloads.ops import Linear, Op, Pointwise
 from workloads.page_gemv import PageGemv
 
@@ -140,14 +141,13 @@ class FlashGemv(Offload):
 
     def _plan(self, op: Linear, stage: Stage, device: Device, own: Timer, alone: Timing) -> tuple[Shared, Any, Any]:
         """The split for one vector, the time to stream all weights, and 1 where vectors one by one are no slower, else 0."""
-        flash, slot = _flash(device), device.units[self.cores]
         one = alone if isinstance(op.m, int) and op.m == 1 else own(_one_vector(stage, op.n), _without(device))
-        widths = (op.weights.bits, op.activations.bits)
         found = (
             Shared(rounds, rounds.split(op.n, op.k, nbytes=op.weight_bytes, chip_ps=one.ps))
-            for rounds in _rounds(flash, _core(device, self.cores), slot.clock, self.tiling, self.slice, *widths)
+            for rounds in rounds_on(device, self, op.weights, op.activations)
         )
         shared = min(found, key=lambda shared: shared.split.ps)
+        flash = _flash(device)
         on_each = ceil_div(flash.pages(op.weight_bytes), flash.nand.channels)
         streamed_ps = larger(alone.ps, on_each * shared.rounds.page_ps)
         return shared, streamed_ps, 1 * (op.m * shared.split.ps <= streamed_ps)
@@ -171,11 +171,16 @@ class FlashGemv(Offload):
         return done
 
 
+def rounds_on(device: Device, offload: FlashGemv, weights: Format, activations: Format) -> tuple[ReadCompute, ...]:
+    """Rounds of every tile that ``offload`` tries with these formats. Raises BadInput where the cores take no page of them."""
+    slot, core = device.units[offload.cores], _core(device, offload.cores)
+    return _rounds(_flash(device), core, slot.clock, offload.tiling, offload.slice, weights.bits, activations.bits)
+
+
 @cache
 def _rounds(
     flash: Nand, core: FlashCompute, clock: int, tiling: Tiling, slice_bytes: int, weight_bits: int, vector_bits: int
 ) -> tuple[ReadCompute, ...]:
-    """Rounds of every tile to try. Raises BadInput where the cores do not take a page of these weights."""
     part = flash.nand
     page = part.page_bytes * 8 // weight_bits
     if page != core.page_values:
