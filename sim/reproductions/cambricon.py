@@ -50,8 +50,8 @@ GROUPED = (
 )
 UNGROUPED = "inferred: the source does not say that keys and values were taken for every head"
 WIDER = (
-    "the published formula counts a sum as one byte; the core gives INT32, and sums of 512 products of INT8 need 24 bits. With one "
-    "byte rounds take 3.7 % of the channels of platform L, and the share in flash is 0.359"
+    "the published formula counts a sum as one byte; the core gives INT32, and sums of 512 products of INT8 need 24 bits. With "
+    "one byte rounds take 3.7 % of the channels of platform L, and the share in flash is 0.359"
 )
 CROSSINGS = (
     "what is counted as moved is not in the source. Here FlexGen's weights count twice: from drive to host, from host to device. "
