@@ -211,7 +211,9 @@ def report(
 def list_(
     what: Annotated[
         str,
-        typer.Argument(help="units, memories, parts (of DRAM and NAND), policies, models, designs, experiments or technologies."),
+        typer.Argument(
+            help="units, memories, parts (of DRAM and NAND), policies, offloads, models, designs, experiments or technologies."
+        ),
     ],
     out: Out = None,
     json: Json = False,

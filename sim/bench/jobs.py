@@ -63,6 +63,23 @@ def azure(path: str) -> Work:
     return work
 
 
+def instinfer() -> Work:
+    """Serve 64 offline requests of 1024 and 1024 tokens with attention in 20 drives."""
+    import simpy  # noqa: F401 - its import is not part of the work
+
+    import sim.simulation
+    from sim.experiment import TraceSource, load_model, load_trace
+    from sim.policies.fcfs import Fcfs
+    from sim.system import System, load_device
+
+    def work() -> object:
+        device = load_device("instinfer_sparf", ["memories.csd.drives=20", "units.engine.count=80"])
+        trace = load_trace(TraceSource(prompt=1024, output=1024, requests=64), seed=0)
+        return sim.simulation.simulate(System(device=device), load_model("opt-13b"), trace, Fcfs(max_num_seqs=64))
+
+    return work
+
+
 def cost() -> Work:
     """Price random GEMM shapes in one array call."""
     import numpy as np
@@ -159,6 +176,7 @@ JOBS: dict[str, Callable[..., Work]] = {
     "serve_10k": lambda: serve(10_000),
     "serve_1m": lambda: serve(1_000_000),
     "azure_4rep": azure,
+    "instinfer_64": instinfer,
     "cost_1m_shapes": cost,
     "conformance": conformance,
     "dram_seq": lambda: dram("sequential"),

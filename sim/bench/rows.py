@@ -26,12 +26,14 @@ SERVE_5K = "5,000 requests, Azure conversation lengths, Poisson 4/s, Llama-2-7B 
 AZURE = "the whole Azure conversation trace (one hour) on 4 replicas"
 DRAM = "reads per CPU-second on the DRAM reference, 1,000,000 of 64 B, HBM2 of 8 channels; without compiling"
 NAND = "NAND page operations per CPU-second, 1,000,000 random ones (70 % reads) on the part of MQSim; without compiling"
+INSTINFER = "64 offline requests of 1024/1024, OPT-13B on an A6000 with SparF attention in 20 drives"
 SERVE_1M = "1,000,000 requests generated as those of serve_5k"
 
 ROWS = (
     Row("serve_5k_cpu_s", "serve_5k", "cpu_s", "s", 0.4, SERVE_5K),
     Row("serve_5k_peak_mb", "serve_5k", "peak_mb", "MB", 250, SERVE_5K),
     Row("azure_4rep_cpu_s", "azure_4rep", "cpu_s", "s", 2.5, AZURE),
+    Row("instinfer_64_cpu_s", "instinfer_64", "cpu_s", "s", 5, INSTINFER),
     Row("serve_1m_cpu_s", "serve_1m", "cpu_s", "s", 90, SERVE_1M),
     Row("serve_1m_peak_mb", "serve_1m", "peak_mb", "MB", 1000, SERVE_1M),
     Row("growth_10k_to_1m", "growth", "ratio", "", 1.2, "CPU time per request at 1,000,000 requests over that at 10,000"),
@@ -48,6 +50,7 @@ REPEATS = {
     "serve_5k": 5,
     "serve_10k": 3,
     "azure_4rep": 3,
+    "instinfer_64": 3,
     "serve_1m": 1,
     "cost_1m_shapes": 5,
     "help": 7,

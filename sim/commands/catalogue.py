@@ -1,4 +1,4 @@
-"""What can be named: units, memories, memory parts, policies, models, designs, experiments, technologies, each with a summary."""
+"""What can be named: units, memories, parts, policies, offloads, models, designs, experiments, technologies, each with a summary."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def policies() -> dict[str, type[Any]]:
     from sim.policies.base import Policy
 
     return discover("sim.policies", Policy)
+
+
+def offloads() -> dict[str, type[Any]]:
+    """Every way of offloading by its kind."""
+    from sim.offloads.base import Offload
+
+    return discover("sim.offloads", Offload)
 
 
 def named(name: str, known: dict[str, Any], what: str) -> Any:
@@ -123,13 +130,14 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "memories": lambda: _classes(memories()),
     "parts": _parts,
     "policies": lambda: _classes(policies()),
+    "offloads": lambda: _classes(offloads()),
     "models": _models,
     "designs": lambda: _toml_files("designs"),
     "experiments": lambda: _toml_files("experiments"),
     "technologies": _technologies,
 }
 SINGULAR = {"unit": "units", "memory": "memories", "policy": "policies", "model": "models", "design": "designs"}
-SINGULAR |= {"experiment": "experiments", "technology": "technologies", "part": "parts"}
+SINGULAR |= {"experiment": "experiments", "technology": "technologies", "part": "parts", "offload": "offloads"}
 
 
 def rows(what: str) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accel.base.spec import Spec
-from sim.commands.catalogue import SINGULAR, memories, named, policies, units
+from sim.commands.catalogue import SINGULAR, memories, named, offloads, policies, units
 from sim.commands.emit import emit
 from sim.commands.output import table
 from sim.errors import BadInput
@@ -46,6 +46,7 @@ def _kind_of(name: str) -> str:
         "memories": list(memories()),
         "parts": [*parts(), *nands()],
         "policies": list(policies()),
+        "offloads": list(offloads()),
         "designs": shipped("designs"),
         "experiments": shipped("experiments"),
         "models": model.available(),
@@ -168,6 +169,7 @@ _SHOW = {
     "memories": lambda name, _: _class(memories(), "memory", name),
     "parts": _part,
     "policies": lambda name, _: _class(policies(), "policy", name),
+    "offloads": lambda name, _: _class(offloads(), "offload", name),
     "designs": _design,
     "experiments": _experiment,
     "models": _model,
