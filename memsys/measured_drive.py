@@ -71,5 +71,6 @@ class MeasuredDrive(Memory):
         return taken + bytes_to_ps(larger(nbytes - self.random_reads[-1].chunk, 0), self.bandwidth)
 
     def read_mb_per_s(self, chunk_bytes: Any) -> Any:
-        """What random reads of ``chunk_bytes`` reach, MB/s, rounded down."""
-        return chunk_bytes * PS_PER_US // self.read_ps(chunk_bytes)
+        """What random reads of ``chunk_bytes`` reach, MB/s, rounded to the nearest."""
+        taken = self.read_ps(chunk_bytes)
+        return (chunk_bytes * PS_PER_US + taken // 2) // taken

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
@@ -47,6 +47,8 @@ class Sparsity:
     about: str
     models: tuple[str, ...]
     """Names of the models that it was measured on, or of those with the same shape."""
+    gated: bool
+    """Whether the FFNs have a gate beside the up projection."""
     used_ppm: int
     """used(1): what one token uses, false alarms of the predictor included."""
     window_tokens: int
@@ -57,6 +59,10 @@ class Sparsity:
     """(blocks, rank) of the low-rank predictors that say which neurons a token uses: hidden x rank and rank x neurons."""
     source: str
     source_class: str = "published"
+    hot_ppm: int = WHOLE
+    """The most used of the neurons ..."""
+    hot_uses_ppm: int = WHOLE
+    """... and the share of all uses that fall on them; both whole where it is not known."""
 
     def __post_init__(self) -> None:
         if not (0 < self.used_ppm <= self.window_ppm <= WHOLE and self.window_tokens > 1):
@@ -69,8 +75,19 @@ class Sparsity:
                 f"{self.name}: wanted window_ppm of at most window_tokens x used_ppm, what tokens without a neuron in common "
                 f"use, got {self.window_ppm} of {self.window_tokens} x {self.used_ppm}"
             )
+        if not 0 < self.hot_ppm <= self.hot_uses_ppm <= WHOLE:
+            raise SparsityError(
+                f"{self.name}: wanted 0 < hot_ppm <= hot_uses_ppm <= {WHOLE}, got {self.hot_ppm} and {self.hot_uses_ppm}"
+            )
         if not self.predictor_ranks or any(blocks < 1 or rank < 1 for blocks, rank in self.predictor_ranks):
             raise SparsityError(f"{self.name}: predictor_ranks: wanted positive [blocks, rank], got {self.predictor_ranks}")
+
+    def covered(self, share_ppm: int) -> int:
+        """Share of all uses that fall on the most used ``share_ppm`` of the neurons, ppm: share^b through the known point."""
+        if self.hot_ppm == WHOLE or not share_ppm:
+            return share_ppm
+        power = math.log(self.hot_uses_ppm / WHOLE) / math.log(self.hot_ppm / WHOLE)
+        return round(WHOLE * (share_ppm / WHOLE) ** power)
 
     @property
     def exponent(self) -> float:
@@ -111,6 +128,9 @@ class Sparsity:
             others = [name for name in available() if model.name in load(name).models]
             use = f"; use {', '.join(others)}" if others else ""
             raise SparsityError(f"profile {self.name!r} is of {', '.join(self.models)}, not of {model.name}{use}")
+        if model.gated != self.gated:
+            wanted, got = ("a gated", "none") if self.gated else ("a plain", "a gated one")
+            raise SparsityError(f"profile {self.name!r}: wanted {wanted} FFN, got {got} in {model.name}")
 
 
 def available() -> list[str]:
@@ -135,7 +155,7 @@ def from_data(name: str, data: Mapping[str, Any]) -> Sparsity:
     for key in data:
         if key not in known:
             raise SparsityError(f"{name}: unknown entry {key!r}{did_you_mean(key, known)} (known: {', '.join(known)})")
-    missing = [key for key in known if key not in data and key != "source_class"]
+    missing = [field.name for field in fields(Sparsity) if field.default is MISSING and field.name not in ("name", *data)]
     if missing:
         raise SparsityError(f"{name}: wanted {', '.join(missing)}, which is missing")
     ranks = tuple((int(blocks), int(rank)) for blocks, rank in data["predictor_ranks"])

@@ -10,8 +10,9 @@ which neurons the tokens use. The profile (`workloads.sparsity`) says how many t
 
     FFN       predictors + read + rows + GEMMs, or predictors + max(read + rows, GEMMs) where reads are ``overlapped``
 
-Where so many are fresh that one sequential read of all of them is quicker (prompts), the whole FFN is streamed, into place. All
-this is timed with the first matrix of the FFN. Tokens count as consecutive whoever they belong to: batches share one buffer.
+Where so many are fresh that one sequential read of all of them is quicker (prompts), the whole FFN is streamed, into place, and
+nothing is predicted. All this is timed with the first matrix of the FFN. Tokens count as consecutive whoever they belong to:
+batches share one buffer.
 """
 
 from __future__ import annotations
@@ -26,31 +27,32 @@ from accel.base.extent import larger
 from accel.base.mapping import ceil_div
 from accel.base.quantity import MBytesPerSecond
 from memsys.link import NamedLink
-from sim.errors import BadInput
-from sim.offloads import _flash
+from sim.offloads import _ffn, _flash
+from sim.offloads._ffn import DOWN, ENTRY
 from sim.offloads.base import Offload, Timer, Worker
 from sim.timing import Timing
 from sim.work import Work
 from workloads import sparsity
-from workloads.ops import FP16, Linear, Op
+from workloads.ops import Linear, Op
 
 if TYPE_CHECKING:
     from sim.lowering import Stage
     from sim.system import Device
     from workloads.model import Precision, Transformer
 
-ENTRY, DOWN = ("gate_up", "up"), "down"  # roles of the FFN's matrices; a gate of its own is refused
 COPIES = 4  # a row read and written where a neuron leaves, and where one comes
 WHOLE = sparsity.WHOLE
 
 
 class Fetch(NamedTuple):
-    """What one block reads for its FFN: bytes from flash, those of them that are moved row by row, and picoseconds of both."""
+    """What one block reads for its FFN: bytes from flash, those of them that are moved row by row, picoseconds of both; and 1
+    where the whole FFN is streamed."""
 
     nbytes: Any
     arranged: Any
     flash_ps: Any
     rows_ps: Any
+    streamed: Any
 
 
 class NeuronCache(Offload):
@@ -99,25 +101,15 @@ class NeuronCache(Offload):
     def check(self, device: Device, model: Transformer, precision: Precision) -> None:
         _flash.check_places(device, self.kind(), self.main)
         _flash.check_link(device, self.kind(), self.host, self.link)
-        try:
-            self.sparsity.check(model)
-        except sparsity.SparsityError as error:
-            raise BadInput(f"{device.name}: placement.offload.profile: {error}") from None
-        if model.gated and not device.placement.fused_projections:
-            raise BadInput(
-                f"{device.name}: placement.fused_projections: {self.kind()} wanted true, since gate and up of a neuron are read "
-                f"together, got false with {model.name}"
-            )
+        _ffn.check_profile(device, self.kind(), self.sparsity, model)
         _flash.check_room(device, self.main, self.held(model, precision))
 
     def held(self, model: Transformer, precision: Precision) -> dict[str, int]:
         """Bytes of weights in ``main``, by what they are."""
-        ffn = model.layers * sum(
-            precision.weights.nbytes(n * k) for role, (n, k) in model.projections().items() if role in (*ENTRY, DOWN)
-        )
+        ffn = _ffn.ffn_bytes(model, precision)
         return {
             "embeddings, attention, norms": model.weight_bytes(precision) - ffn,
-            "predictors": model.layers * FP16.nbytes(self.sparsity.mean_rank * (model.hidden + model.ffn)),
+            "predictors": _ffn.predictor_bytes(model, self.sparsity),
             f"neurons of {self.window} tokens": ceil_div(ffn * self.sparsity.used(self.window), WHOLE),
         }
 
@@ -137,7 +129,7 @@ class NeuronCache(Offload):
         if op.role not in ENTRY:
             return done
         step = self.fetch(op, device)
-        predicted = [own(ahead, there) for ahead in self._predictors(stage)]
+        predicted = [own(ahead, there) for ahead in _ffn.predictors(stage, self.sparsity, stage.unit, step.streamed)]
         predicted_ps = sum(timing.ps for timing in predicted)
         fetched_ps = step.flash_ps + step.rows_ps
         ps = predicted_ps + (larger(fetched_ps, done.ps) if self.overlapped else fetched_ps + done.ps)
@@ -157,9 +149,10 @@ class NeuronCache(Offload):
         done = own(replace(stage, op=self._thinned(op)), there)
         if op.role not in ENTRY:
             return done
-        for ahead in self._predictors(stage):
+        step = self.fetch(op, device)
+        for ahead in _ffn.predictors(stage, self.sparsity, stage.unit, step.streamed):
             done.add(own(ahead, there))
-        step, host = self.fetch(op, device), self.host or self.main
+        host = self.host or self.main
         _flash.count_read(done, device, step.nbytes, self._chunk(op), host)
         for event in ("read_byte", "write_byte"):
             _flash.add(done, host, event, step.arranged * COPIES // 2)
@@ -173,23 +166,14 @@ class NeuronCache(Offload):
             return replace(op, n=ceil_div(op.n * self.sparsity.used(tokens), WHOLE))
         return replace(op, k=ceil_div(op.k * self.sparsity.used(tokens), WHOLE)) if op.role == DOWN else op
 
-    def _predictors(self, stage: Stage) -> list[Stage]:
-        op, rank = stage.op, self.sparsity.mean_rank
-        assert isinstance(op, Linear)
-        shape = {"role": "predictor", "m": op.m, "activations": op.activations}
-        return [
-            replace(stage, op=Linear(n=rank, k=op.k, **shape), fused=()),
-            replace(stage, op=Linear(n=_neurons(op), k=rank, **shape), fused=()),
-        ]
-
     def _chunk(self, op: Linear) -> int:
         """Bytes of one random read: a neuron, or what one matrix has of it."""
         matrix = op.weights.nbytes(op.k)
-        return matrix * _matrices(op) if self.bundle else matrix
+        return matrix * _ffn.matrices(op) if self.bundle else matrix
 
     def fetch(self, op: Linear, device: Device) -> Fetch:
         """What is read before ``op``, the first matrix of an FFN, by random reads or in a stream, whichever is quicker."""
-        neuron, neurons = op.weights.nbytes(op.k) * _matrices(op), _neurons(op)
+        neuron, neurons = op.weights.nbytes(op.k) * _ffn.matrices(op), _ffn.neurons(op)
         needed, kept = self.sparsity.used(op.m), self.sparsity.used(self.window)
         fresh_of = {"profile": self.sparsity.fresh(self.window, op.m), "least": larger(needed - kept, 0), "most": needed}
         fresh, every = ceil_div(neurons * fresh_of[self.activity], WHOLE) * neuron, neurons * neuron
@@ -203,6 +187,7 @@ class NeuronCache(Offload):
             fresh * (1 - streamed),
             random_ps + (stream_ps - random_ps) * streamed,
             rows_ps + (place_ps - rows_ps) * streamed,
+            streamed,
         )
 
     # laws of a run
@@ -213,15 +198,6 @@ class NeuronCache(Offload):
     def weights_wanted(self, nbytes: int) -> int:
         """The share that one token uses: attention, which is read whole, is more."""
         return nbytes * self.sparsity.used(1) // WHOLE
-
-
-def _matrices(op: Linear) -> int:
-    """Matrices that hold a row or column of each neuron: up, down, and the gate where it is fused with up."""
-    return 3 if op.role == "gate_up" else 2
-
-
-def _neurons(op: Linear) -> int:
-    return op.n // (_matrices(op) - 1)
 
 
 def _label(step: Fetch, predicted_ps: Any, mapping: str) -> str:

@@ -1,6 +1,7 @@
 """Weights on flash, streamed in full for every step: what offloading costs where nothing is known of activations.
 
-Of every matrix ``resident_permille`` stays in main memory; the rest is read in long sequential reads when its GEMM is due:
+Of every matrix ``resident_permille`` stays in main memory; the rest is read when its GEMM is due, in long sequential reads, or
+page by page (``page``) where pages are faulted in:
 
     GEMM    weights in main memory + bytes streamed / min(drive, link)         one after the other, or
             max of both                                                        where reads are ``overlapped`` with work
@@ -15,6 +16,7 @@ from pydantic import Field
 from accel.base.clock import bytes_to_ps
 from accel.base.extent import larger
 from accel.base.mapping import ceil_div
+from accel.base.quantity import Bytes
 from memsys.link import NamedLink
 from sim.offloads import _flash
 from sim.offloads.base import Offload, Timer, Worker
@@ -35,6 +37,8 @@ class WeightStreaming(Offload):
     """The memory in which all else lies, and from which units work."""
     resident_permille: int = Field(default=0, ge=0, le=1000)
     """Share of the weights that stays in ``main``."""
+    page: Bytes | None = None
+    """What is read at a time; None: long sequential reads."""
     overlapped: bool = False
     """Whether reads go on while units work on what was read before."""
     host: str | None = None
@@ -65,9 +69,11 @@ class WeightStreaming(Offload):
 
     def stream_ps(self, op: Linear, device: Device) -> Any:
         """Picoseconds in which the weights of ``op`` that are not resident come from flash."""
-        rate = device.memories[device.placement.weights].bandwidth
-        rate = rate if self.link is None else min(rate, self.link.payload_mb_per_s)
-        return bytes_to_ps(self._streamed(op), rate)
+        if self.page is None:
+            flash_ps = bytes_to_ps(self._streamed(op), device.memories[device.placement.weights].bandwidth)
+        else:
+            flash_ps = _flash.random_read_ps(device, self._streamed(op), self.page)
+        return larger(flash_ps, _flash.upload_ps(self.link, self._streamed(op)))
 
     def time(self, stage: Stage, device: Device, own: Timer) -> Timing:
         assert isinstance(stage.op, Linear)
@@ -85,7 +91,7 @@ class WeightStreaming(Offload):
         done = own(stage, _flash.in_main_memory(device, self.main))
         nbytes, host = self._streamed(stage.op), self.host or self.main
         if nbytes:
-            _flash.count_read(done, device, nbytes, nbytes, host)
+            _flash.count_read(done, device, nbytes, self.page or nbytes, host)
             _flash.count_upload(done, nbytes, host, self.main)
         return done
 

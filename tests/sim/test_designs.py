@@ -31,9 +31,10 @@ TFLOPS = {  # FP16, dense; LLM-Viewer hardware table and GenZ presets, L40S unci
     "flash_m1_cpu": 0.82,  # derived: 8 cores of 16 FP32 lanes at 3.2 GHz
     "flash_m1_metal": 10.6,  # derived: 32 cores of 128 lanes at 1.296 GHz; sold as 10.4
     "flash_rtx4090": 330.3,  # as sold, with FP16 accumulators
+    "phone_oneplus12": 10.9,  # derived: 770 tokens/s of a 7B model in prefill; PowerInfer-2, section 2.3.1
     "npu_neupims": 262,  # derived: 8 arrays of 128 x 128 at 1 GHz; NeuPIMs, ASPLOS'24, its simulator
 }
-FP16_UNIT = {"flash_m1_cpu": "cpu", "flash_m1_metal": "gpu", "npu_neupims": "array"}
+FP16_UNIT = {"flash_m1_cpu": "cpu", "flash_m1_metal": "gpu", "npu_neupims": "array", "phone_oneplus12": "npu"}
 TOPS = {  # W2A8 on LUT tensor cores; LUT Tensor Core, ISCA'25, table 1
     "a100_lut_4x": 1248,
     "a100_lut_8x": 2496,

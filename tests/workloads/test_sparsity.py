@@ -17,6 +17,7 @@ OPT = sparsity.load("opt-6.7b")
 DATA = {
     "about": "test",
     "models": ["m"],
+    "gated": False,
     "used_ppm": 100_000,
     "window_tokens": 5,
     "window_ppm": 240_000,
