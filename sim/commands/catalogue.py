@@ -1,4 +1,4 @@
-"""What can be named: units, memories, parts, policies, offloads, models, designs, experiments, technologies, each with a summary."""
+"""What can be named: units, memories, parts, policies, offloads, models, designs, experiments, technologies; with summaries."""
 
 from __future__ import annotations
 

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from accel.base.clock import cycles_to_ps
+from accel.base.clock import bytes_to_ps, cycles_to_ps
 from accel.base.extent import larger
 from accel.base.mapping import ceil_div
+from accel.base.quantity import MBytesPerSecond
 from memsys.kv_store import KvLayout
 from memsys.link import NamedLink
 from memsys.ssd import Ssd
@@ -59,6 +60,8 @@ class InStorageAttention(Offload):
     """The device's own link, over which all drives are reached."""
     sparf: SparF | None = None
     """Sparse attention; dense without."""
+    read_rate: MBytesPerSecond | None = None
+    """What reads of pages reach inside a drive, as measured; by default what channels and cells do."""
     sequences: int = Field(default=256, gt=0)
     """Requests stored at a time, at most: room and addresses are checked for them at the model's longest context."""
     group: int = Field(default=16, gt=0)
@@ -85,6 +88,9 @@ class InStorageAttention(Offload):
         ):
             if wanted != got:
                 raise BadInput(f"{device.name}: units.{self.engine}.{what}: wanted {wanted}, as {drives.part} has, got {got}")
+        if self.read_rate is not None and self.read_rate > drives.internal_mb_per_s:
+            most = f"at most the {drives.internal_mb_per_s} MB/s of {drives.part}"
+            raise BadInput(f"{where}.read_rate: wanted {most}, got {self.read_rate} MB/s")
         if precision.kv.name != "fp16":
             raise BadInput(f"{device.name}: precision.kv: wanted fp16, which the engine of the drives takes, got {precision.kv}")
         if self.sparf is not None and self.sparf.channels > model.head_dim:
@@ -142,9 +148,11 @@ class InStorageAttention(Offload):
         out_ps = max(drives.link.transfer_ps(from_drive), self.device_link.transfer_ps(_from_drives(op)))
         new_ps = self._new_ps(op.requests, layout, drives)
         flash_ps = op.requests * drives.pages_ps(ceil_div(pages, drives.nand.channels)) + new_ps
+        if self.read_rate is not None:
+            flash_ps = larger(flash_ps, op.requests * bytes_to_ps(pages * layout.page_bytes, self.read_rate) + new_ps)
         sent, returned = op.requests * _to_drives(op), op.requests * _from_drives(op)
         return Timing(
-            attend_ps(drives, op.requests, pages, engine_ps, in_ps, out_ps) + new_ps,
+            attend_ps(drives, op.requests, pages, engine_ps, in_ps, out_ps, self.read_rate) + new_ps,
             op.requests * engine_ps,
             flash_ps,
             {self.main: sent, device.placement.kv: returned},

@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from accel.base.clock import bytes_to_ps
 from accel.base.extent import larger
+from accel.base.mapping import ceil_div
 from accel.base.quantity import MBytesPerSecond
 from memsys.base import Memory
 from memsys.ssd import Ssd
@@ -38,6 +41,8 @@ class KvStreaming(Offload):
     """The memory in which attention works on what was fetched."""
     rate: MBytesPerSecond | None = None
     """What reads of keys and values reach, as measured for their size; by default the bandwidth of ``placement.kv``."""
+    fetched_permille: int = Field(default=1000, gt=0, le=1000)
+    """Share of the keys and values that decodes fetch, where attention is sparse; the attention itself is priced as if dense."""
 
     def parts(self) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {"main": self.main}
@@ -60,7 +65,7 @@ class KvStreaming(Offload):
         assert isinstance(op, Attention)
         memory = device.memories[device.placement.kv]
         there = own(stage, in_main_memory(device, self.main))
-        past, new = past_bytes(op), new_bytes(op)
+        past, new = self._fetched(op), new_bytes(op)
         moved_ps = bytes_to_ps(past, self.rate or memory.bandwidth)
         read, written = there.read | {device.placement.kv: past}, there.written | {self.main: there.written[self.main] + past}
         if op.role == "decode":  # the new ones of a prompt are written beside the block
@@ -74,7 +79,7 @@ class KvStreaming(Offload):
     def work(self, stage: Stage, device: Device, own: Worker) -> Work:
         assert isinstance(stage.op, Attention)
         done = own(stage, in_main_memory(device, self.main))
-        past, new, kv = past_bytes(stage.op), new_bytes(stage.op), device.placement.kv
+        past, new, kv = self._fetched(stage.op), new_bytes(stage.op), device.placement.kv
         moved = Work()
         moved.events.update({(kv, "read_byte"): past, (kv, "write_byte"): new, (self.main, "write_byte"): past})
         memory = device.memories[kv]
@@ -83,6 +88,10 @@ class KvStreaming(Offload):
             moved.events[kv, "block_erase"] = memory.pages(new) // memory.nand.pages
         done.add(moved)
         return done
+
+    def _fetched(self, op: Attention) -> Any:
+        past = past_bytes(op)
+        return ceil_div(past * self.fetched_permille, 1000) if op.role == "decode" else past
 
     def background_ps(self, prefilled: int, decodes: int, shape: Mapping[str, Any], device: Device) -> int:
         new = shape["kv"].nbytes(2 * prefilled * shape["kv_heads"] * shape["head_dim"])

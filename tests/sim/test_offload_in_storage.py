@@ -6,7 +6,7 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel.base.clock import cycles_to_ps
+from accel.base.clock import bytes_to_ps, cycles_to_ps
 from memsys.drive.nvme import Drive
 from memsys.kv_store import KvLayout
 from sim import Plan, System, load_device, load_model, simulate
@@ -25,16 +25,19 @@ from workloads.model import Precision
 from workloads.ops import Attention
 from workloads.sparse_attention import SparseAttention
 
-DENSE, SPARF = load_device("instinfer_dense"), load_device("instinfer_sparf")
 MODEL = load_model("opt-13b")
 SHAPE = {"role": "decode", "heads": 40, "kv_heads": 40, "head_dim": 128}
 PAGE_TOKENS = 16
 
 
 def on(drives, design="instinfer_dense", *settings):
-    return load_device(design, [f"memories.csd.drives={drives}", f"units.engine.count={4 * drives}", *settings])
+    """A shipped design with so many drives, which read as fast as their channels do."""
+    device = load_device(design, [f"memories.csd.drives={drives}", f"units.engine.count={4 * drives}", *settings])
+    offload = device.placement.offload.model_copy(update={"read_rate": None})
+    return device.model_copy(update={"placement": device.placement.model_copy(update={"offload": offload})})
 
 
+DENSE, SPARF = on(1), on(1, "instinfer_sparf")
 ON = {1: DENSE} | {drives: on(drives) for drives in (2, 3, 4, 7, 8, 40)}
 
 
@@ -158,7 +161,7 @@ class TestPages:
     @given(context=st.integers(1, 4096), recent=st.integers(0, 64), share=st.integers(1, 1000), channels=st.integers(1, 128))
     @settings(max_examples=100, deadline=None)
     def test_every_activity_is_one_that_an_engine_can_see(self, context, recent, share, channels):
-        layout, engine = layout_of(2, copied=4), SPARF.units["engine"].unit
+        layout, engine = layout_of(2, copied=8), SPARF.units["engine"].unit
         pages = []
         for activity in ("least", "profile", "most"):
             sparf = SparF(channels=channels, tokens_permille=share, recent=recent, activity=activity)
@@ -167,18 +170,22 @@ class TestPages:
         assert pages == sorted(pages)
         assert pages[2] <= layout.copy_pages(context) + 2 * layout.token_pages(context)  # copy and K twice, V once, at most
 
-    def test_the_first_step_saves_about_half_and_the_second_reaches_an_eighth(self):
-        layout, sparf = layout_of(40, copied=4), SPARF.placement.offload.sparf
-        assert sparf.channel_groups(layout) / layout.channel_groups == pytest.approx(
-            0.41, abs=0.03
-        )  # of 32 groups, 13.2 on average
+    def test_without_figures_channels_are_random_and_tokens_together(self):
+        layout, sparf = layout_of(40, copied=4), SparF(channels=16)
+        assert sparf.channel_groups(layout) / layout.channel_groups == pytest.approx(1 - (7 / 8) ** 4, abs=1 / 32)
         assert sparf.token_groups(layout, 2048) * 8 == 2048 // PAGE_TOKENS
+
+    def test_a_measured_rate_is_kept(self):
+        slow = SPARF.placement.offload.model_copy(update={"read_rate": 5000})
+        device = SPARF.model_copy(update={"placement": SPARF.placement.model_copy(update={"offload": slow})})
+        pages = slow._pages(device, layout_of(40, copied=8), 1536)
+        assert time_stage(decode(device, 64, 64 * 1536), device).ps >= 64 * bytes_to_ps(pages * 4096, 5000)
 
     @pytest.mark.parametrize("name", ["instinfer_dense", "instinfer_sparf"])
     def test_a_whole_run_counts_the_pages_of_its_steps(self, name):
         device = load_device(name)
         result = simulate(System(device=device), MODEL, offline(4, 1024, 1024), Fcfs())
-        layout = layout_of(40, copied=None if device is DENSE or name == "instinfer_dense" else 4)
+        layout = layout_of(40, copied=None if device is DENSE or name == "instinfer_dense" else 8)
         offload = device.placement.offload
         contexts = range(1025, 2048)
         exact = 4 * 40 * sum(int(offload._pages(device, layout, c)) for c in contexts)
@@ -258,6 +265,7 @@ class TestRefused:
             ),
             (['memories.csd.part="mqsim"'], BadInput, "units.engine.page_bytes: wanted 8192, as mqsim has, got 4096"),
             (["units.engine.flash_channels=4"], BadInput, "units.engine.flash_channels: wanted 8, as instattention has, got 4"),
+            (['placement.offload.read_rate="20 GB/s"'], BadInput, "placement.offload.read_rate: wanted at most the"),
             (["units.engine.max_tokens=1024"], BadInput, "tokens: wanted 1 to 1024"),
         ],
     )

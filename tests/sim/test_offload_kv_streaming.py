@@ -45,6 +45,13 @@ def test_without_a_rate_a_drive_gives_what_its_link_does():
     assert time_stage(decode(64, 64 * 1536), fast).ps == bytes_to_ps(64 * 1535 * TOKEN, 7000)
 
 
+def test_sparse_attention_fetches_its_share_alone():
+    sparse = load_device("instinfer_flexgen", ["placement.offload.fetched_permille=250"])
+    assert stage_work(decode(8, 8 * 500), sparse).events["ssd", "read_byte"] == 8 * 499 * TOKEN // 4
+    assert time_stage(decode(8, 8 * 500), sparse).ps == bytes_to_ps(8 * 499 * TOKEN // 4, 1250)
+    assert stage_work(prefill(16, 1000), sparse).events["ssd", "read_byte"] == 1000 * TOKEN
+
+
 def test_the_device_bounds_what_it_gets_fast_enough():
     fast = load_device("instinfer_deepspeed", ['memories.host.bandwidth="10 TB/s"'])
     assert time_stage(decode(64, 64 * 1536), fast).ps == time_stage(decode(64, 64 * 1536), A6000).ps
