@@ -260,3 +260,22 @@ def test_what_does_not_fit_is_refused_with_figures(settings, model, error, messa
 def test_a_wrong_key_is_named(setting, message):
     with pytest.raises(BadInput, match=message):
         load_device("flash_m1_cpu", [f"placement.offload.{setting}"])
+
+
+# the command
+
+
+def test_price_shows_what_is_read_from_flash(rtloom):
+    data = rtloom("price", "flash_m1_cpu", "--model", "opt-6.7b", "--decode", "1x128", "--json").json()
+    assert data["bytes"]["flash"] == {"read": 32 * fetched(design(), 1).nbytes, "written": 0}
+    (up_row,) = [row for row in data["ops"] if row["role"] == "up"]
+    assert "flash 2.99 ms, rows 1.98 ms" in up_row["mapping"]
+    assert {"read_byte", "static"} <= data["energy_breakdown_j"]["flash"].keys()
+
+
+def test_what_does_not_fit_is_one_line(rtloom):
+    outcome = rtloom(
+        "price", "flash_m1_cpu", "--model", "opt-6.7b", "--decode", "1x128", "--set", "placement.offload.window=60", code=3
+    )
+    assert outcome.stderr.count("\n") == 1
+    assert "neurons of 60 tokens 7.966 GB" in outcome.stderr
