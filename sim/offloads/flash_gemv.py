@@ -49,6 +49,17 @@ class Shared(NamedTuple):
     rounds: ReadCompute
     split: Split
 
+    @property
+    def cores_ps(self) -> int:
+        """Products in the dies alone."""
+        return self.split.dies_ps * self.rounds.core_ps // self.rounds.round_ps
+
+    @property
+    def memory_ps(self) -> int:
+        """Cells and channels alone."""
+        sensed_ps = self.split.dies_ps * self.rounds.part.mean_read_ps // self.rounds.round_ps
+        return max(sensed_ps, self.split.chip_ps)
+
     def label(self, here: Any, rows: int) -> str:
         """What reports call the mapping of ``rows`` rows; nothing where the vectors differ."""
         if not isinstance(here, int):
@@ -98,8 +109,8 @@ class FlashGemv(Offload):
         rest = op.weights.nbytes((op.n - shared.split.rows) * op.k)
         return Timing(
             ps=here * (op.m * shared.split.ps) + (1 - here) * streamed_ps,
-            compute_ps=here * (op.m * shared.split.dies_ps) + (1 - here) * alone.compute_ps,
-            memory_ps=here * (op.m * shared.split.chip_ps) + (1 - here) * streamed_ps,
+            compute_ps=here * (op.m * shared.cores_ps) + (1 - here) * alone.compute_ps,
+            memory_ps=here * (op.m * shared.memory_ps) + (1 - here) * streamed_ps,
             read=alone.read | {weights: here * (op.m * (rest + sums)) + (1 - here) * alone.read[weights]},
             written=alone.written | {weights: here * (op.m * vectors)},
             mapping=shared.label(here, op.n),

@@ -21,6 +21,7 @@ from workloads.page_gemv import PageGemv
 PLATFORMS = {"s": (8, 2), "m": (16, 4), "l": (32, 8)}
 PUBLISHED = {"s": (256, 2048), "m": (512, 4096), "l": (512, 16384)}
 OPT_6_7B = [(12288, 4096), (4096, 4096), (16384, 4096), (4096, 16384)]  # qkv, o, up, down
+OPT_66B = [(27648, 9216), (9216, 9216), (36864, 9216), (9216, 36864)]
 US = 10**6
 
 
@@ -163,6 +164,13 @@ def test_the_closed_form_is_what_a_channel_takes(platform, bound, room):
     timing = rounds_of(platform)
     shares, closed = layer(timing, OPT_6_7B, attention_ps=205 * US, between_ps=3 * US)
     assert steady(timing, shares, room=room) == pytest.approx(closed, rel=bound)
+
+
+@pytest.mark.parametrize(("platform", "bound"), [("s", 0.01), ("l", 0.01)])
+def test_the_closed_form_where_tiles_are_padded(platform, bound):
+    timing = rounds_of(platform)
+    shares, closed = layer(timing, OPT_66B, attention_ps=461 * US, between_ps=3 * US)
+    assert steady(timing, shares, room=1, layers=2) == pytest.approx(closed, rel=bound)
 
 
 @pytest.mark.parametrize(("platform", "bound"), [("s", 0.01), ("m", 0.01), ("l", 0.06)])

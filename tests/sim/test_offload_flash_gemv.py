@@ -73,6 +73,15 @@ def test_a_chip_that_is_slower_than_the_channels_is_what_its_rows_take():
     assert time_stage(stage, slow).ps == pytest.approx(dies * chip / (dies + chip), rel=1e-3)
 
 
+def test_a_slower_core_slows_the_stage_and_moves_rows_to_the_chip():
+    slow = load_device("cambricon_llm_s", ['units.core.clock="100 MHz"'])
+    there, here = time_stage(matrix(), slow), time_stage(matrix(), S)
+    assert there.ps > 1.5 * here.ps
+    assert there.read["flash"] > here.read["flash"]
+    assert here.compute_ps == pytest.approx(here.ps * 21.4 / 30.3, rel=0.01)
+    assert there.compute_ps == pytest.approx(there.ps, rel=0.01)
+
+
 def test_few_vectors_go_one_by_one_and_many_stream_the_weights_once():
     one, streamed = time_stage(matrix(1), S), time_stage(matrix(64), without(S))
     for m in (2, 3):
