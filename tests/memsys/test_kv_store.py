@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from fractions import Fraction
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -99,18 +100,19 @@ def test_the_copy_is_written_once_its_block_is_full_and_reads_k_back_in_decode()
 
 
 def test_a_small_buffer_costs_partial_pages():
-    """Two layers and one page of room: each tail goes out early, is merged later, and counts as amplification."""
+    """Eight tails and one page of room: each goes out early, is merged later, and counts as amplification."""
     once = LAYOUT.page_tokens * LAYOUT.token_bytes
     store = _store(buffer_bytes=once)
-    store.open(0, "task")
+    for sequence in range(4):
+        store.open(sequence, "task")
     for _ in range(64):
-        for layer in range(2):
-            store.append(0, layer, 1)
+        for sequence, layer in product(range(4), range(2)):
+            store.append(sequence, layer, 1)
             assert store.buffered_bytes <= once
-    assert store.wear.pages_partial > 0
+    assert store.wear.pages_partial > 4 * LAYOUT.token_pages(64)
     assert store.wear.pages_read_back == store.wear.pages_partial  # each once, by the page that takes its place
-    assert store.wear.write_amplification > 1
-    assert store.wear.pages_programmed == LAYOUT.token_pages(64) * 2 + store.wear.pages_partial
+    assert store.wear.pages_programmed == 8 * LAYOUT.token_pages(64) + store.wear.pages_partial
+    assert store.wear.write_amplification == Fraction(store.wear.pages_programmed, 8 * LAYOUT.token_pages(64)) > 1
     store.verify()
     assert len(store.dense_pages(0, 0)) == LAYOUT.dense_pages(64)
 
