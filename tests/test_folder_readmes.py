@@ -4,8 +4,20 @@ import re
 
 import pytest
 
-FOLDERS = ["accel", "accel/tech", "kernels_ref", "memsys", "pim", "sim", "sim/commands", "sim/policies", "tests", "workloads"]
-RUN_HERE = ["pim", "sim"]  # the others' examples run beside what they describe
+FOLDERS = [
+    "accel",
+    "accel/tech",
+    "kernels_ref",
+    "memsys",
+    "pim",
+    "sim",
+    "sim/commands",
+    "sim/offloads",
+    "sim/policies",
+    "tests",
+    "workloads",
+]
+RUN_HERE = ["pim", "sim", "sim/offloads"]  # the others' examples run beside what they describe
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
