@@ -7,10 +7,10 @@ numbers are exact; every other operation rounds once. exp2, rec and root are tho
     a[t] = ((0 + q[i0] K[t, i0]) + q[i1] K[t, i1]) + ...           channels ascending
     j    = the k tokens of highest a[t], the recent ones first     by `order`, the lowest index first among equals
     c    = root((rec(|q|_1) |q[i]|_1) d) log2 e                    1 / tau of SparF times log2 e; 0 where q is 0
-    e[t] = exp2((a[t] - max a) c)                                  S = sum of all e[t], E = sum of those in j, t ascending
+    e[t] = exp2((a[t] - max a) c)                                  S = sum of all e[t], E = sum of those in j: `two_sums`
     alpha = rec(S) E
     s[t] = dot(q, K[t]) for t in j                                 `burst_sum`: a tree over the lanes, word after word
-    p[t] = exp2((s[t] - max s) C), FP16                            C = log2 e / sqrt(d); P = sum of p[t], t ascending
+    p[t] = exp2((s[t] - max s) C), FP16                            C = log2 e / sqrt(d); P = sum of p[t]: `two_sums`
     o    = ((0 + p[j0] V[j0]) + p[j1] V[j1]) + ...                 tokens ascending
     out  = o (rec(P) alpha) + mean (1 - alpha), FP16
 
@@ -102,6 +102,11 @@ def burst_sum(products: np.ndarray, lanes: int) -> np.ndarray:
     return total
 
 
+def two_sums(terms: np.ndarray) -> np.ndarray:
+    """The sum of float32 ``terms`` as the softmax takes it: ((0 + t0) + t2) + ... plus ((0 + t1) + t3) + ..."""
+    return _running(terms[0::2]) + _running(terms[1::2])
+
+
 def _floats(bits: np.ndarray) -> np.ndarray:
     return decode(bits, FP16).astype(F32)
 
@@ -139,7 +144,7 @@ def _head(
         alpha = F32(1) if op.dense else _alpha(op, query, keys, channels, tokens, lanes)
         scores = burst_sum(q * _floats(keys[tokens]), lanes)
         p = _floats(encode(_weights(scores, F32(LOG2E / math.sqrt(op.head_dim))), FP16))
-        gain = reciprocal(_running(p)) * alpha
+        gain = reciprocal(two_sums(p)) * alpha
         weighted = _running(weight * row for weight, row in zip(p, _floats(values[tokens]), strict=True))
         rest = F32(0) if op.dense else _floats(mean) * (F32(1) - alpha)
         return encode(weighted * gain + rest, FP16), channels, tokens
@@ -153,4 +158,4 @@ def _alpha(
     whole, part = burst_sum(magnitude, lanes), burst_sum(np.where(channels, magnitude, F32(0)), lanes)
     factor = reciprocal_root((reciprocal(whole) * part) * F32(op.head_dim)) * F32(LOG2E)
     e = _weights(_approximate(query, keys, channels), F32(0) if whole == 0 else factor)
-    return reciprocal(_running(e)) * _running(e[tokens])
+    return reciprocal(two_sums(e)) * two_sums(np.where(tokens, e, F32(0)))

@@ -20,8 +20,8 @@ pages follow from the shape; the price is exact where attention is dense or the 
 Timing in cycles (`pim.storage_attention.timing`), with t tokens, k selected, P token pages of which p are read, Q channel pages
 of which c are read, W words per page, v = d / L and w = ceil(t / L):
 
-    sparse    15 (v + 3) + v + 2 + 4 v + stages - 1 + 4 S + 2 Q + c W + 5 + 32 (w + 3) + w + 2 + t + 12 + 3 S
-    both      v + 3 P + 2 p W + k v + stages - 1 + k + 12 + 2 S + 5 + d + 14,        S = 11; a run one more, for its config word
+    sparse    15 (v + 3) + v + 3 + 4 v + stages - 1 + 4 S + 2 Q + c W + 6 + 32 (w + 3) + w + 3 + t + 13 + 3 S
+    both      v + 3 P + 2 p W + k v + stages + k + 13 + 2 S + 6 + d + 14,        S = 11; a run one more, for its config word
 """
 
 from __future__ import annotations

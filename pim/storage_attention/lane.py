@@ -75,12 +75,12 @@ class Lane(wiring.Component):
             self.sum.eq(total.data),
         ]
         write, write_sum = scores.write_port(), sums.write_port()
-        m.d.comb += [
-            write.en.eq(self.put | (self.store & ~self.values)),
-            write.addr.eq(Mux(self.put, self.put_address, self.store_address)),
-            write.data.eq(Mux(self.put, self.put_word, adder.result)),
-            write_sum.en.eq(self.store & self.values),
-            write_sum.addr.eq(self.store_address),
-            write_sum.data.eq(adder.result),
-        ]
+        writes, writes_sum = Signal(), Signal()
+        word, address = Signal(32, name="written", reset_less=True), Signal.like(self.store_address, name="write_address")
+        m.d.sync += [writes.eq(self.put | (self.store & ~self.values)), writes_sum.eq(self.store & self.values)]
+        with m.If(self.put | self.store):
+            m.d.sync += word.eq(Mux(self.put, self.put_word, adder.result))
+            m.d.sync += address.eq(Mux(self.put, self.put_address, self.store_address))
+        for port, enable in ((write, writes), (write_sum, writes_sum)):
+            m.d.comb += [port.en.eq(enable), port.addr.eq(address), port.data.eq(word)]
         return m

@@ -111,8 +111,8 @@ def pages_touched(layout: PageLayout, op: SparseAttention, query: np.ndarray, ke
     else:
         ranges = ceil_div(op.tokens, layout.range_tokens)
         groups = np.tile(channels.reshape(-1, layout.page_channels).any(axis=1), (ranges, 1))
-    padded = np.pad(tokens, (0, -op.tokens % layout.page_tokens))
-    return Touched(groups, padded.reshape(-1, layout.page_tokens).any(axis=1))
+    padded = np.pad(tokens, (0, -op.tokens % layout.page_tokens)).reshape(-1, layout.page_tokens)
+    return Touched(groups, np.asarray(padded.any(axis=1)))
 
 
 def selected(op: SparseAttention, query: np.ndarray, keys: np.ndarray) -> Selected:

@@ -110,8 +110,10 @@ class Rank(wiring.Component):
             m.d.sync += found.eq(found + counted)
         with m.If(passed[1] & marking):
             m.d.sync += need.eq(Mux(need > counted, need - counted, 0))
-        m.d.comb += [self.mark.eq(passed[1] & marking), self.mark_address.eq(places[1])]
-        m.d.comb += [self.marks[i].eq(above[i] | (hits[i] & (count_ones(hits[:i]) < need))) for i in range(self.lanes)]
+        m.d.sync += self.mark.eq(passed[1] & marking)
+        marks = [self.marks[i].eq(above[i] | (hits[i] & (count_ones(hits[:i]) < need))) for i in range(self.lanes)]
+        with m.If(passed[1] & marking):
+            m.d.sync += [self.mark_address.eq(places[1]), *marks]
         with m.If(self.run & ~marking & (tail == RANK_PASS)):
             m.d.sync += [found.eq(0), bit.eq(bit >> 1), first.eq(0), marking.eq(bit[0])]
             with m.If(found >= need):

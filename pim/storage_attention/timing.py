@@ -1,6 +1,6 @@
 """Depths of the engine's pipelines, each written once for RTL and price, and the cycles of its phases.
 
-    KERNEL     from a word that passes the filter until its sums are in their memory: word, operands, product, addends, sum
+    KERNEL     from a word that passes the filter until its sums are in their memory: word, operands, product, addends, sum, write
     SCALAR     registers of the scalar pipe: operands, sum, product (3), what is looked up (4), result
     rank       a pass over n words takes n + RANK_PASS cycles, the one that marks what is selected n + RANK_MARK
     look       a cycle in which a page is looked up: its filter is set, or it is skipped
@@ -19,19 +19,21 @@ from pim.pim_bank.timing import DEPTHS
 DOT = DEPTHS["fp16"]
 KERNEL_MULTIPLY, KERNEL_ADD = 1, 1
 """Registers inside of a lane's multiplier and adder."""
-KERNEL = 2 + KERNEL_MULTIPLY + 1 + KERNEL_ADD
+WRITE = 1
+"""The register in front of a memory: its bits fan out to every word."""
+KERNEL = 2 + KERNEL_MULTIPLY + 1 + KERNEL_ADD + WRITE
 """Cycles after the last word in which the kernel is busy."""
-REUSE = KERNEL_ADD + 2
+REUSE = KERNEL_ADD + 2 + WRITE
 """Words until a sum may be added to again."""
 SCALAR_ADD, SCALAR_MULTIPLY, SPECIAL = 1, 2, 4
 SCALAR = 1 + (SCALAR_ADD + 1) + (SCALAR_MULTIPLY + 1) + SPECIAL
 """Cycles from what enters the scalar pipe to its result, all registers counted."""
 SCAN = 1
 """The register behind a memory that is read."""
-TERM, TOTAL = 1, 1
-"""What is added up, and the sum."""
+TERM, TOTAL = 1, 2
+"""What is added up, and the adder of the sums: two, so that one per cycle is taken."""
 OUTPUT_MULTIPLY, OUTPUT_ADD, OUT = 2, 1, 1
-RANK_PASS, RANK_MARK = 3, 2
+RANK_PASS, RANK_MARK = 3, 2 + WRITE
 CHANNEL_BITS, TOKEN_BITS = 15, 32
 """Bits of what is ranked: magnitudes of FP16 numbers, scores in FP32."""
 CONFIG = 1
@@ -67,6 +69,11 @@ def score_page_cycles(pages: Any, read: Any, words: int) -> Any:
     return pages + read * words + KERNEL
 
 
+def key_drain(lanes: int) -> int:
+    """Cycles from the last word of keys until its score is in memory."""
+    return DOT.stages(lanes) - 1 + WRITE
+
+
 def key_page_cycles(pages: Any, read: Any, words: int, kept: Any, lanes: int) -> Any:
     """Pages for dot products, ``kept`` words in all."""
-    return pages + read * words + kept * (DOT.accumulate - 1) + DOT.stages(lanes) - 1
+    return pages + read * words + kept * (DOT.accumulate - 1) + key_drain(lanes)
