@@ -23,6 +23,7 @@ from accel.base.mapping import ceil_div
 from accel.base.spec import Spec
 from memsys.kv_store import KvLayout, touched_groups
 from pim.storage_attention import StorageAttention
+from sim.errors import BadInput
 from workloads.sparse_attention import SparseAttention
 
 
@@ -41,6 +42,16 @@ class SparF(Spec):
     """Share of the token groups that are read, where it is known; else k tokens fill whole groups."""
     activity: Literal["profile", "least", "most"] = "profile"
     """What is priced: the profile, or the least or the most that data can ask for."""
+
+    def check(self, layout: KvLayout, where: str) -> None:
+        """Raise BadInput where more is wanted of the heads and contexts of ``layout`` than there is."""
+        most = ceil_div(layout.context * self.tokens_permille, 1000)
+        for name, limit, what in (
+            ("channels", layout.head_dim, "of a head"),
+            ("recent", most, f"that are selected of {layout.context} tokens"),
+        ):
+            if getattr(self, name) > limit:
+                raise BadInput(f"{where}.sparf.{name}: wanted at most the {limit} {what}, got {getattr(self, name)}")
 
     def at(self, end: Literal["least", "most"]) -> SparF:
         """The same at one end of what data can ask for."""

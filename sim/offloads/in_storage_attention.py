@@ -7,7 +7,8 @@ overlap (`sim.offloads._attend`), so that for R requests of mean context c the a
     latency of one command + (R - 1) max(in, flash, engine, out) + programs of the new tokens, and of copies of their keys
 
 with flash and engine those of c tokens (`memsys.kv_store`, and the engine's own price). Requests of one length are priced
-exactly; of others, each head is off by less than one page of keys and one of values per request. New tokens wait in the drive
+exactly; of others, each head is off by less than one page of keys and one of values per request, and where it is sparse by less
+than the pages of keys that one page of their copy stands for in addition. New tokens wait in the drive
 until a page of every head is full; over time, that is their share of a page each, which is charged in every step. The keys and
 values of a prompt are shipped and programmed, layer by layer, beside the next block.
 
@@ -18,6 +19,7 @@ a whole run is that of the mean context, over a whole period of pages around it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +32,10 @@ from accel.base.quantity import MBytesPerSecond
 from memsys.kv_store import KvLayout
 from memsys.link import NamedLink
 from memsys.ssd import Ssd
-from pim.storage_attention import StorageAttention
 from sim.errors import BadInput, CheckFailed, Infeasible
+from sim.files import validate
 from sim.offloads._attend import attend_ps
+from sim.offloads._drives import check_places
 from sim.offloads._sparf import SparF
 from sim.offloads.base import Offload, Timer, Worker
 from sim.offloads.kv_streaming import in_main_memory, new_bytes, past_bytes
@@ -71,36 +74,22 @@ class InStorageAttention(Offload):
         return {"engine": self.engine}, {"main": self.main}
 
     def check(self, device: Device, model: Transformer, precision: Precision) -> None:
+        check_places(device, self.engine)
         drives, slot = device.memories[device.placement.kv], device.units[self.engine]
         where = f"{device.name}: placement.offload"
-        if not isinstance(slot.unit, StorageAttention):
-            raise BadInput(f"{where}.engine: wanted a unit of kind storage_attention, got {self.engine!r}: {slot.unit.kind()}")
-        if not isinstance(drives, Ssd):
-            raise BadInput(f"{device.name}: placement.kv: wanted drives (kind ssd), got {device.placement.kv!r}: {drives.kind()}")
-        if slot.count % drives.drives:
-            raise BadInput(
-                f"{device.name}: units.{self.engine}.count: wanted a multiple of {drives.drives} drives, got {slot.count}"
-            )
-        engine, part = slot.unit, drives.nand
-        for what, wanted, got in (
-            ("page_bytes", part.page_bytes, engine.page_bytes),
-            ("flash_channels", part.channels, engine.flash_channels),
-        ):
-            if wanted != got:
-                raise BadInput(f"{device.name}: units.{self.engine}.{what}: wanted {wanted}, as {drives.part} has, got {got}")
         if self.read_rate is not None and self.read_rate > drives.internal_mb_per_s:
             most = f"at most the {drives.internal_mb_per_s} MB/s of {drives.part}"
             raise BadInput(f"{where}.read_rate: wanted {most}, got {self.read_rate} MB/s")
         if precision.kv.name != "fp16":
             raise BadInput(f"{device.name}: precision.kv: wanted fp16, which the engine of the drives takes, got {precision.kv}")
-        if self.sparf is not None and self.sparf.channels > model.head_dim:
-            raise BadInput(f"{where}.sparf.channels: wanted at most the {model.head_dim} of a head, got {self.sparf.channels}")
+        stored = {"heads": model.kv_heads, "head_dim": model.head_dim, "layers": model.layers, "context": model.max_context}
+        layout = validate(KvLayout, self._pages_of(device) | stored, where)
+        if self.sparf is not None:
+            self.sparf.check(layout, where)
         try:
-            heads = {"heads": model.kv_heads, "head_dim": model.head_dim, "bits": precision.kv.bits}
-            layout = self._layout(device, **heads, layers=model.layers, context=model.max_context)
-            engine.check(self._asked(device, layout, model.max_context, 1))
+            slot.unit.check(self._asked(device, layout, model.max_context, 1))
         except ValueError as error:
-            raise BadInput(f"{where}: {error}") from None
+            raise BadInput(f"{device.name}: units.{self.engine}: {error}") from None
         try:
             layout.check_fits(drives, self.sequences, model.max_context)
         except ValueError as error:
@@ -136,7 +125,7 @@ class InStorageAttention(Offload):
     def _attended(self, op: Attention, device: Device, drives: Ssd) -> Timing:
         """The decodes of a batch on the busiest drive."""
         slot = device.units[self.engine]
-        layout = self._layout_of(op, device, ceil_div(op.kv_heads, drives.drives))
+        layout = self._layout(device, ceil_div(op.kv_heads, drives.drives), op.head_dim)
         queries = layout.heads * (op.heads // op.kv_heads)
         context = op.context // op.requests
         pages = self._pages(device, layout, context) * (op.heads // op.kv_heads)
@@ -170,9 +159,7 @@ class InStorageAttention(Offload):
         if not prefilled:
             return 0
         drives: Ssd = device.memories[device.placement.kv]
-        shape = {name: shape[name] for name in ("head_dim", "kv_heads", "kv")}
-        heads = {"heads": ceil_div(shape["kv_heads"], drives.drives), "head_dim": shape["head_dim"], "bits": shape["kv"].bits}
-        layout = self._layout(device, **heads)
+        layout = self._layout(device, ceil_div(shape["kv_heads"], drives.drives), shape["head_dim"])
         pages = ceil_div(ceil_div(layout.decode_bytes(prefilled), layout.page_bytes), drives.nand.channels)
         shipped = layout.prefill_bytes(prefilled)
         everything = shape["kv"].nbytes(2 * prefilled * shape["kv_heads"] * shape["head_dim"])
@@ -186,7 +173,7 @@ class InStorageAttention(Offload):
         op, kv = stage.op, device.placement.kv
         assert isinstance(op, Attention)
         drives: Ssd = device.memories[kv]
-        layout = self._layout_of(op, device, op.kv_heads)
+        layout = self._layout(device, op.kv_heads, op.head_dim)
         programs = layout.decode_bytes(op.tokens) // layout.page_bytes
         moved = Work()
         moved.events.update({(kv, "page_program"): programs, (kv, "block_erase"): programs // drives.nand.pages})
@@ -251,22 +238,18 @@ class InStorageAttention(Offload):
 
     # what one request asks of a drive
 
-    def _layout(self, device: Device, *, heads: int, head_dim: int, bits: int, layers: int = 1, context: int = 1) -> KvLayout:
-        """Keys and values of ``heads`` heads on pages. Raises ValueError where a page does not hold whole groups."""
-        return KvLayout(
-            page_bytes=device.memories[device.placement.kv].nand.page_bytes,
-            layers=layers,
-            heads=heads,
-            head_dim=head_dim,
-            element_bytes=ceil_div(bits, 8),
-            group=self.group,
-            copy_channels=None if self.sparf is None else device.units[self.engine].unit.page_channels,
-            sequences=self.sequences,
-            context=context,
-        )
+    def _pages_of(self, device: Device) -> dict[str, Any]:
+        """How pages hold keys and values, whatever the model."""
+        return {
+            "page_bytes": device.memories[device.placement.kv].nand.page_bytes,
+            "group": self.group,
+            "copy_channels": None if self.sparf is None else device.units[self.engine].unit.page_channels,
+            "sequences": self.sequences,
+        }
 
-    def _layout_of(self, op: Attention, device: Device, heads: int) -> KvLayout:
-        return self._layout(device, heads=heads, head_dim=op.head_dim, bits=op.kv.bits)
+    def _layout(self, device: Device, heads: int, head_dim: int) -> KvLayout:
+        """One block's keys and values of ``heads`` heads on pages."""
+        return _layout_of(tuple(self._pages_of(device).items()), heads, head_dim)
 
     def _pages(self, device: Device, layout: KvLayout, context: Any) -> Any:
         """Pages that the heads of ``layout`` read for one query each over ``context`` tokens."""
@@ -281,6 +264,11 @@ class InStorageAttention(Offload):
         if self.sparf is None:
             return SparseAttention.all_tokens(context, layout.head_dim, heads)
         return self.sparf.asked(layout, device.units[self.engine].unit, context, heads)
+
+
+@cache
+def _layout_of(pages: tuple[tuple[str, Any], ...], heads: int, head_dim: int) -> KvLayout:
+    return KvLayout(**dict(pages), layers=1, heads=heads, head_dim=head_dim, context=1)
 
 
 def _share(nbytes: Any, drives: int) -> Any:

@@ -126,6 +126,14 @@ class TestTime:
         priced = requests * layout.dense_pages(sum(contexts) // requests)
         assert abs(priced - exact) < 2 * layout.heads * requests
 
+    @given(contexts=st.lists(st.integers(256, 2048), min_size=1, max_size=64))
+    @settings(max_examples=60, deadline=None)
+    def test_sparse_attention_by_the_pages_of_a_copy_in_addition(self, contexts):
+        layout, sparf, requests = layout_of(1, copied=8), SPARF.placement.offload.sparf, len(contexts)
+        exact = sum(sparf.pages(layout, context) for context in contexts)
+        priced = requests * sparf.pages(layout, sum(contexts) // requests)
+        assert abs(priced - exact) < requests * (2 + layout.copy_tokens // layout.page_tokens)
+
     def test_equal_contexts_are_exact_in_pages(self):
         layout = layout_of(40)
         assert 64 * layout.dense_pages(64 * 1537 // 64) == sum(layout.dense_pages(1537) for _ in range(64))
@@ -249,14 +257,16 @@ class TestRefused:
             (
                 ["units.engine.count=5", "memories.csd.drives=2"],
                 BadInput,
-                "units.engine.count: wanted a multiple of 2 drives, got 5",
+                "units.engine.count: wanted a multiple of the 2 drives, got 5",
             ),
             (["placement.offload.sparf.channels=129"], BadInput, "placement.offload.sparf.channels: wanted at most the 128"),
-            (["placement.offload.group=24"], BadInput, "page_bytes: wanted whole groups of 24 tokens"),
+            (["placement.offload.group=24"], BadInput, "placement.offload: page_bytes: wanted whole groups of 24 tokens"),
+            (["placement.offload.sequences=100000"], BadInput, "token table: wanted an address of 32 bits, got sequence 17"),
+            (["placement.offload.sparf.recent=257"], BadInput, "sparf.recent: wanted at most the 256 that are selected of 2048"),
             (
                 ['placement.offload.engine="tensor"', "units.engine.count=84"],
                 BadInput,
-                "placement.offload.engine: wanted a unit of kind storage_attention, got 'tensor': gpu_tensor_core",
+                "placement.offload.engine: wanted a unit of kind storage_attention, got 'tensor', a gpu_tensor_core",
             ),
             (
                 ['memories.csd.capacity="20 GB"'],
@@ -266,14 +276,14 @@ class TestRefused:
             (['memories.csd.part="mqsim"'], BadInput, "units.engine.page_bytes: wanted 8192, as mqsim has, got 4096"),
             (["units.engine.flash_channels=4"], BadInput, "units.engine.flash_channels: wanted 8, as instattention has, got 4"),
             (['placement.offload.read_rate="20 GB/s"'], BadInput, "placement.offload.read_rate: wanted at most the"),
-            (["units.engine.max_tokens=1024"], BadInput, "tokens: wanted 1 to 1024"),
+            (["units.engine.max_tokens=1024"], BadInput, "units.engine: tokens: wanted 1 to 1024"),
         ],
     )
     def test_what_does_not_fit(self, settings, error, message):
         with pytest.raises(error) as caught:
             StepPricer(load_device("instinfer_sparf", settings), MODEL, Precision())
         assert message in str(caught.value)
-        assert len(caught.value.lines) == 1
+        assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("setting", "message"),
