@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from fractions import Fraction
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
@@ -120,14 +121,14 @@ class Ssd(Memory):
 
     def pages_ps(self, pages: Any, *, program: bool = False) -> Any:
         """For how long ``pages`` of one channel keep it busy in steady state."""
-        period = self._period_ps(program)
-        return scale_up(pages, period.numerator, period.denominator * self._at_once)
+        period, at_once = _steady(self.part, program)
+        return scale_up(pages, period.numerator, period.denominator * at_once)
 
     def following_ps(self, pages: Any, *, program: bool = False) -> Any:
         """Picoseconds from the first page of a command on an idle channel to the last of ``pages`` more."""
-        rounds, period = pages // self._at_once, self._period_ps(program)
+        period, at_once = _steady(self.part, program)
         on_bus = self.nand.command_ps + self.nand.page_transfer_ps
-        return scale_up(rounds, period.numerator, period.denominator) + pages % self._at_once * on_bus
+        return scale_up(pages // at_once, period.numerator, period.denominator) + pages % at_once * on_bus
 
     def flash_ps(self, nbytes: Any, *, program: bool = False) -> Any:
         """Picoseconds in which idle dies read (program) the pages of ``nbytes`` above zero, striped over all channels."""
@@ -162,14 +163,6 @@ class Ssd(Memory):
         """What a host writes to one drive in commands of ``chunk_bytes``, MB/s, rounded down."""
         return self._stream(chunk_bytes, self.program_mb_per_s, self.write_ps(chunk_bytes))
 
-    @property
-    def _at_once(self) -> int:
-        """Pages of a channel that are read, or programmed, at a time."""
-        return self.nand.dies_per_channel * self.nand.planes_at_work
-
-    def _period_ps(self, program: bool) -> Fraction:
-        return self.nand.program_period_ps if program else self.nand.read_period_ps
-
     def _stream(self, chunk: Any, flash_mb_per_s: int, latency_ps: Any) -> Any:
         on_link = chunk * self.link.bandwidth // self.link.wire_bytes(chunk)
         in_flash = flash_mb_per_s * chunk // (self.pages(chunk) * self.nand.page_bytes)
@@ -196,6 +189,13 @@ class Ssd(Memory):
         value = {"power": f"{figure.joules!r} W"} if event is None else {"energy": f"{figure.joules!r} J"}
         named = {"component": self.kind(), "parameters": same, "event": event, "part": which}
         return Entry.from_data({**named, **value, "class": figure.source_class, "source": figure.source})
+
+
+@cache
+def _steady(name: str, program: bool) -> tuple[Fraction, int]:
+    """Of a channel in steady state: ps in which each of its planes reads (programs) a page, and how many planes those are."""
+    part = load_nand(name)
+    return part.program_period_ps if program else part.read_period_ps, part.dies_per_channel * part.planes_at_work
 
 
 def _totals(part: NandPart, link: Link, drives: int, spare_permille: int) -> tuple[int, int]:
