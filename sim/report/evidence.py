@@ -158,6 +158,26 @@ def timing_table(systems: Systems) -> Table:
     return plain("Assumptions about time", ["Class", "What", "Value", "Source", "Systems"], rows, note)
 
 
+def activity_tables(systems: Systems) -> list[Table]:
+    """The mean decode step as it was priced, and at either end of what data decide; none where nothing depends on data."""
+    rows = []
+    for system in systems:
+        found = system.get("activity") or {}
+        for end, ms in found.items():
+            rows.append([system["name"], end, Cell(f"{figure(ms)} ms"), Cell(percent(ms / found["profile"] - 1))])
+    if not rows:
+        return []
+    note = "The run was priced by the profile; least and most are what any data could ask for."
+    return [
+        plain(
+            "Activity that data decide",
+            ["System", "Pages touched", Column("Decode step", True), Column("Against it", True)],
+            rows,
+            note,
+        )
+    ]
+
+
 def roofs(systems: Systems) -> Table:
     """Peak rates and main-memory bandwidth by system."""
     rows = []

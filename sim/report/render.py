@@ -29,7 +29,11 @@ def render(data: dict[str, Any]) -> dict[str, str]:
         Section("roofline", "Roofline", [evidence.roofs(systems), evidence.points(systems)], charts.roofline(systems)),
         Section("area", "Area", [evidence.areas(systems)]),
         Section("proofs", "Proofs", [evidence.proofs(systems)]),
-        Section("assumptions", "Assumptions", [evidence.timing_table(systems), evidence.assumption_table(systems)]),
+        Section(
+            "assumptions",
+            "Assumptions",
+            [evidence.timing_table(systems), *evidence.activity_tables(systems), evidence.assumption_table(systems)],
+        ),
         Section("provenance", "Provenance", [evidence.provenance(experiment, systems)]),
     ]
     derived = {

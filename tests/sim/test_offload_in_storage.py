@@ -12,13 +12,15 @@ from memsys.kv_store import KvLayout
 from sim import Plan, System, load_device, load_model, simulate
 from sim.energy import stage_work
 from sim.errors import BadInput, CheckFailed, Infeasible
-from sim.experiment import TraceSource, load_trace
+from sim.experiment import TraceSource, load_experiment, load_trace, resolve
 from sim.lowering import Stage
 from sim.offloads._attend import attend_ps
 from sim.offloads._sparf import SparF
 from sim.policies.chunked_prefill import ChunkedPrefill
 from sim.policies.fcfs import Fcfs
 from sim.pricing import StepPricer
+from sim.report.data import gather
+from sim.report.render import render
 from sim.tiling import time_stage
 from sim.work import Work
 from workloads.model import Precision
@@ -301,3 +303,17 @@ class TestRefused:
     def test_other_formats_of_keys_and_values(self):
         with pytest.raises(BadInput, match="fp16"):
             StepPricer(DENSE, MODEL, Precision.from_data({"kv": "int8"}))
+
+
+def test_a_report_shows_both_ends_where_pages_depend_on_data():
+    experiment, _ = load_experiment("instinfer", ["trace.requests=2", "trace.output=4"])
+    cases = resolve(experiment)[:2]
+    trace = load_trace(experiment.trace, 0)
+    results = [simulate(case.system, case.model, trace, experiment.policy, name=case.name) for case in cases]
+    dense, sparse = (result.about["activity"] for result in results)
+    assert dense == {}
+    assert sparse["least"] < sparse["profile"] < sparse["most"]
+    text = render(gather(results, experiment))["report.md"]
+    (table,) = (part for part in text.split("\n## ") if "Activity that data decide" in part.partition("\n")[0])
+    assert table.count("InstInfer, SparF") == 3
+    assert "InstInfer, dense" not in table
