@@ -61,7 +61,7 @@ class StorageAttention(RtlUnit):
     """Channels of a channel-indexed page."""
     flash_channels: int = Field(default=8, ge=1, le=16)
     """Flash channels, each with a stream of pages and a filter."""
-    max_tokens: int = Field(default=4096, ge=8, le=65536)
+    max_tokens: int = Field(default=2048, ge=8, le=65536)
     """Tokens of the longest context: words of the score memory times lanes."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (SparseAttention,)

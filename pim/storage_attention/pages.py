@@ -83,7 +83,8 @@ class PageLayout:
         contiguous = 1 + ceil_div(larger(op.selected - last, 0), size)  # from the end backwards
         has_recent = 1 * (op.recent > 0)
         least = has_recent * contiguous + (1 - has_recent) * ceil_div(op.selected, size)
-        most = smaller(pages, pages - (op.tokens - op.recent) // size + op.selected - op.recent)
+        forced = has_recent * (pages - (op.tokens - op.recent) // size)
+        most = smaller(pages, forced + op.selected - op.recent)
         return least, most
 
     def words(self, page_rows: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ class Rank(wiring.Component):
         with m.If(passed[1] & marking):
             m.d.sync += need.eq(Mux(need > counted, need - counted, 0))
         m.d.sync += self.mark.eq(passed[1] & marking)
-        marks = [self.marks[i].eq(above[i] | (hits[i] & (count_ones(hits[:i]) < need))) for i in range(self.lanes)]
+        marks = [self.marks[i].eq(above[i] | (hits[i] & (count_ones(self._before(hits, i)) < need))) for i in range(self.lanes)]
         with m.If(passed[1] & marking):
             m.d.sync += [self.mark_address.eq(places[1]), *marks]
         with m.If(self.run & ~marking & (tail == RANK_PASS)):
@@ -124,6 +124,10 @@ class Rank(wiring.Component):
             highest_bit = Mux(self.tokens, 1 << (KEY - 1), 1 << (CHANNEL_BITS - 1))
             m.d.sync += [bit.eq(highest_bit), threshold.eq(0), need.eq(self.count), marking.eq(0), first.eq(1), tail.eq(0)]
         return m
+
+    def _before(self, hits, i):
+        """Those of equal keys that come before that of lane ``i``."""
+        return hits[:i]
 
     def _best(self, m, keys, valid, load):
         """The highest key of a word, by a tree."""
