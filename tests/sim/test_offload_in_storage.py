@@ -26,6 +26,7 @@ from sim.work import Work
 from workloads.model import Precision
 from workloads.ops import Attention
 from workloads.sparse_attention import SparseAttention
+from workloads.trace import Trace
 
 MODEL = load_model("opt-13b")
 SHAPE = {"role": "decode", "heads": 40, "kv_heads": 40, "head_dim": 128}
@@ -317,3 +318,40 @@ def test_a_report_shows_both_ends_where_pages_depend_on_data():
     (table,) = (part for part in text.split("\n## ") if "Activity that data decide" in part.partition("\n")[0])
     assert table.count("InstInfer, SparF") == 3
     assert "InstInfer, dense" not in table
+
+
+LOADED = {name: load_device(name) for name in ("instinfer_dense", "instinfer_sparf", "instinfer_flexgen", "instinfer_deepspeed")}
+
+
+@given(
+    name=st.sampled_from(sorted(LOADED)),
+    lengths=st.lists(st.tuples(st.integers(0, 10**13), st.integers(1, 1500), st.integers(1, 500)), min_size=1, max_size=12),
+    chunked=st.booleans(),
+    model=st.sampled_from(["opt-13b", "llama-2-13b"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_law_breaks_whatever_is_asked(name, lengths, chunked, model):
+    arrival, prompt, output = (np.array(column, np.int64) for column in zip(*sorted(lengths), strict=True))
+    trace = Trace(arrival_ps=arrival, prompt=prompt, output=output)
+    policy = ChunkedPrefill() if chunked else Fcfs()
+    result = simulate(System(device=LOADED[name]), load_model(model), trace, policy)
+    assert result.metrics["completed"] == len(lengths)
+
+
+def test_the_shipped_experiment_runs_from_the_command_and_again_from_its_store(rtloom, folder):
+    small = ("--set", "trace.requests=2", "--set", "trace.output=3")
+    done = rtloom("run", "instinfer", *small, "--json").json()
+    names = [result["name"] for result in done["results"]]
+    assert names[:3] == ["InstInfer, dense", "InstInfer, SparF", "InstInfer, SparF, 20 drives"]
+    stored = folder / done["results"][2]["run"] / "experiment.toml"
+    again = rtloom("run", stored, "--json").json()["results"]
+    assert again[0]["metrics"] == done["results"][2]["metrics"]
+
+
+@pytest.mark.parametrize("name", sorted(LOADED))
+def test_a_step_is_priced_op_by_op_with_its_sum(rtloom, name):
+    data = rtloom("price", name, "--model", "opt-13b", "--prefill", "64+100", "--decode", "4x300", "--json").json()
+    assert data["latency_ms"] == pytest.approx(data["host_ms"] + sum(op["latency_ms"] for op in data["ops"]))
+    pricer = StepPricer(LOADED[name], MODEL, Precision())
+    assert data["latency_ms"] == pytest.approx(pricer.step_ps(68, 5, [(64, 100)], 4, 1200) / 1e9)
+    assert "exposed_shipping" in [op["role"] for op in data["ops"]]
