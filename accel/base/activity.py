@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,6 @@ class Workload:
     """Probability that a stream with a word to pass does not pass it in a cycle."""
     idle: int = 0
 
-    def events(self, unit: RtlUnit) -> Counter[str]:
-        """Event counts of all runs, from the unit's price."""
-        total: Counter[str] = Counter()
-        for tile, operands in self.runs:
-            total.update({name: int(count) for name, count in unit.tile_cost(tile).run(len(operands)).events.items()})
-        return total
-
 
 @dataclass(frozen=True)
 class Recording:
@@ -51,6 +44,8 @@ class Recording:
 
     inputs: list[dict[str, int]]
     outputs: list[dict[str, int]]
+    events: Counter[str] = field(default_factory=Counter)
+    """What a unit's RTL counted, as the price of some depends on data; of hardware that is no unit, nothing."""
 
 
 def record(unit: RtlUnit, workloads: Sequence[Workload], seed: int, progress: Callable[[str], None]) -> list[Recording]:
@@ -130,6 +125,7 @@ class _Player:
         self.streams = {name: getattr(component, name) for name in members}
         self.payloads = {name: Value.cast(s.payload) for name, s in self.streams.items()}
         self.masks = {name: (1 << len(payload)) - 1 for name, payload in self.payloads.items()}
+        self.events, self.counted = list(component.events.shape()), Value.cast(component.events)
         self.stall, self.idle, self.rng = workload.stall, workload.idle, rng
         self.words: dict[str, list[int]] = {name: [] for name, m in members.items() if m.flow == wiring.In}
         self.due = {name: 0 for name, m in members.items() if m.flow == wiring.Out}
@@ -164,6 +160,9 @@ class _Player:
                     outputs[f"{name}__payload"] = ctx.get(self.payloads[name]) & self.masks[name]
                     left[name] -= not stalled[name]
             recording.outputs.append(outputs)
+            counted = ctx.get(self.counted)
+            for name, part in self.events:
+                recording.events[name] += counted >> part.offset & (1 << part.width) - 1
             quiet = 0 if before != (sum(taken.values()), sum(left.values())) else quiet + 1
             if quiet > WAIT and any(left.values()):
                 raise MappingError(f"{self.name} hangs in simulation: words still due {left}, words taken {taken}")

@@ -146,7 +146,7 @@ class Bench:
                 raise UnitError(str(error)) from error
             drawn = _statistics(workloads)
             recordings = record(unit, workloads, self.seed, self.progress)
-            events = [workload.events(unit) for workload in workloads]
+            events = [recording.events for recording in recordings]
         priced = pricing.result()
         self.progress("checking the netlist against the RTL")
         steps = replay(priced.netlist, recordings)

@@ -49,8 +49,9 @@ def test_an_input_changes_only_when_its_word_has_been_taken():
         assert words[t] == words[t - 1] or (offered[t] and not offered[t - 1]) or taken[t - 1]
 
 
-def test_events_of_a_workload_are_those_of_the_price():
-    assert _workload(DotProduct(), k=9).events(DotProduct()) == Counter(mac=9, result=1)
+def test_events_of_a_workload_are_those_that_the_rtl_counts():
+    (recording,) = record(DotProduct(), [_workload(DotProduct(), k=9)], 0, lambda line: None)
+    assert recording.events == Counter(mac=9, result=1)
 
 
 def test_operands_have_the_statistics_that_the_source_names():
