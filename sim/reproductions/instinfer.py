@@ -105,6 +105,18 @@ def write_rows() -> Iterable[Row]:
     yield _row("4 drives, 3000 cycles", "tokens until worn out", "1000 tokens", 32263877, layout.endurance_tokens(drives) / 1000)
 
 
+def traffic_rows() -> Iterable[Row]:
+    op = Attention.decode(1, MEAN, **load_model(MODEL).attention_shape(Precision()) | {"role": "decode"})
+    events = stage_work(Stage(op, "engine"), pricer(DENSE).device).events
+    yield _row(
+        f"decode at {MEAN} tokens, keys and values by what crosses the link",
+        "traffic saved (s / 2)",
+        "ratio",
+        MEAN / 2,
+        op.kv_bytes / (events["csd", "read_byte"] + events["csd", "write_byte"]),
+    )
+
+
 def throughput_rows() -> Iterable[Row]:
     flexgen, host = tokens_per_s(FLEXGEN), tokens_per_s(FLEXGEN, settings=IN_HOST)
     for name, design, published, constants in (("dense", DENSE, 6.85, []), ("SparF", SPARF, 11.1, VOLUME)):
@@ -192,6 +204,7 @@ def share_rows() -> Iterable[Row]:
 
 def rows() -> Iterable[Row]:
     yield from write_rows()
+    yield from traffic_rows()
     yield from throughput_rows()
     yield from deepspeed_rows()
     yield from share_rows()
