@@ -5,8 +5,9 @@ With b bytes of keys and values of the tokens before, and w of the new ones, the
     decode     max(attention in main memory, b / rate, or b / rate + w / write rate where both ways share the link)
     prefill    max(attention in main memory, b / rate)
 
-as what is fetched is worked on as it comes; those of new prompt tokens are written beside the next block. This is how FlexGen
-(ICML 2023) works with a cache on drives, and DeepSpeed's ZeRO-Inference with one in host memory; weights stay where they are.
+as what is fetched is worked on as it comes, but no less than main memory takes to receive it and to read it again. Those of new
+prompt tokens are written beside the next block. This is how FlexGen (ICML 2023) works with a cache on drives, and DeepSpeed's
+ZeRO-Inference with one in host memory; weights stay where they are.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class KvStreaming(Offload):
             write_ps = bytes_to_ps(new, _write_mb_per_s(memory))
             moved_ps = larger(moved_ps, write_ps) if isinstance(memory, Ssd) else moved_ps + write_ps
             written |= {device.placement.kv: new}
+        moved_ps = larger(moved_ps, device.memories[self.main].carried_ps(read[self.main], written[self.main]))
         return Timing(
             larger(there.ps, moved_ps), there.compute_ps, larger(there.memory_ps, moved_ps), read, written, there.mapping
         )
