@@ -1,12 +1,13 @@
-"""Whether a design has drives with engines: as many for each, and made for the pages and channels of its flash."""
+"""What offloads to drives share: whether a design has drives with engines, made for the pages of its flash; pages and wear."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memsys.ssd import Ssd
 from pim.storage_attention import StorageAttention
 from sim.errors import BadInput
+from sim.work import Work
 
 if TYPE_CHECKING:
     from sim.system import Device
@@ -28,3 +29,20 @@ def check_places(device: Device, engine: str) -> None:
     for what, wanted in (("page_bytes", part.page_bytes), ("flash_channels", part.channels)):
         if getattr(slot.unit, what) != wanted:
             raise BadInput(f"{unit}.{what}: wanted {wanted}, as {drives.part} has, got {getattr(slot.unit, what)}")
+
+
+def pages_and_wear(name: str, drives: Ssd, work: Work, sent: int, stored: int) -> dict[str, Any]:
+    """Metrics of the drives ``name`` after ``work``, in which ``sent`` bytes of keys and values came, ``stored`` of each token.
+
+    Pages read and programmed; write amplification, copies on purpose included; the share of all program and erase cycles that is
+    spent; and tokens that all cycles are good for.
+    """
+    read, programmed = work.events[name, "page_read"], work.events[name, "page_program"]
+    lifetime, written = drives.drives * drives.nand.capacity * drives.nand.endurance, programmed * drives.nand.page_bytes
+    return {
+        f"{name}_pages_read": read,
+        f"{name}_pages_programmed": programmed,
+        f"{name}_write_amplification": written / sent,
+        f"{name}_endurance_share": written / lifetime,
+        f"{name}_endurance_tokens": lifetime // stored,
+    }

@@ -35,7 +35,7 @@ from memsys.ssd import Ssd
 from sim.errors import BadInput, CheckFailed, Infeasible
 from sim.files import validate
 from sim.offloads._attend import attend_ps
-from sim.offloads._drives import check_places
+from sim.offloads._drives import check_places, pages_and_wear
 from sim.offloads._sparf import SparF
 from sim.offloads.base import Offload, Timer, Worker
 from sim.offloads.kv_streaming import in_main_memory, new_bytes, past_bytes
@@ -221,15 +221,8 @@ class InStorageAttention(Offload):
         flash_ps = drives.pages_ps(on_channel[0]) + drives.pages_ps(on_channel[1], program=True)
         if flash_ps > busy:
             raise CheckFailed(f"conservation: the flash of memory {kv} works {flash_ps} ps in {busy} ps")
-        written = programmed * part.page_bytes
-        return {
-            f"{kv}_pages_read": read,
-            f"{kv}_pages_programmed": programmed,
-            f"{kv}_flash_utilization": flash_ps / busy,
-            f"{kv}_write_amplification": written / (new * token_bytes),
-            f"{kv}_endurance_share": written / (drives.drives * part.capacity * part.endurance),
-            f"{kv}_endurance_tokens": drives.drives * part.capacity * part.endurance // self.kv_token_bytes(token_bytes),
-        }
+        stored = self.kv_token_bytes(token_bytes)
+        return {f"{kv}_flash_utilization": flash_ps / busy} | pages_and_wear(kv, drives, work, new * token_bytes, stored)
 
     def ends(self) -> Mapping[str, Offload]:
         if self.sparf is None:

@@ -24,13 +24,16 @@ from accel.base.quantity import MBytesPerSecond
 from memsys.base import Memory
 from memsys.ssd import Ssd
 from sim.errors import BadInput
+from sim.offloads._drives import pages_and_wear
 from sim.offloads.base import Offload, Timer, Worker
 from sim.timing import Timing
 from sim.work import Work
 from workloads.ops import Attention, Op
 
 if TYPE_CHECKING:
+    from sim.engine import Served
     from sim.lowering import Stage
+    from sim.pricing import StepPricer
     from sim.system import Device
     from workloads.model import Precision, Transformer
 
@@ -90,6 +93,14 @@ class KvStreaming(Offload):
             moved.events[kv, "block_erase"] = memory.pages(new) // memory.nand.pages
         done.add(moved)
         return done
+
+    def account(self, work: Work, pricer: StepPricer, served: Served) -> dict[str, Any]:
+        kv = pricer.device.placement.kv
+        drives = pricer.device.memories[kv]
+        if not isinstance(drives, Ssd):
+            return {}
+        token_bytes = pricer.model.kv_bytes_per_token(pricer.precision)
+        return pages_and_wear(kv, drives, work, work.events[kv, "write_byte"], token_bytes)
 
     def _fetched(self, op: Attention) -> Any:
         past = past_bytes(op)

@@ -92,6 +92,9 @@ def test_a_trace_is_served_with_a_ledger_and_its_laws(name):
     assert 0 < result.metrics[f"{MEMORY[name]}_bandwidth_utilization"] <= 1
     assert MEMORY[name] in {row["component"] for row in result.energy}
     assert result.about["activity"] == {}
+    if name == "instinfer_flexgen":
+        assert result.metrics["ssd_write_amplification"] == pytest.approx(1, rel=0.01)
+        assert result.metrics["ssd_pages_read"] * 4096 >= 40 * TOKEN * 6 * sum(range(300, 339))
 
 
 @pytest.mark.parametrize("device", [DRIVE, HOST])
