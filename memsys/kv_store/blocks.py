@@ -60,9 +60,10 @@ class Blocks:
         return page // self.part.pages % self.part.channels
 
     def program(self, stream: Hashable, channel: int, stamp: Stamp) -> int:
-        """Program the next page of ``stream`` on ``channel``, or on the channel with most free blocks where that has none.
+        """Program the next page of ``stream`` on ``channel``, or where that has no block to give, on another: most free blocks
+        first.
 
-        Raises DriveFull, with figures, where no channel has any.
+        Raises DriveFull, with figures, where no channel has one.
         """
         if len(self.stamps) >= self.usable_pages:
             raise self.full(1)
@@ -88,28 +89,34 @@ class Blocks:
             self._erase(block)
 
     def _program(self, stream: Hashable, channel: int, stamp: Stamp, reserve: int) -> int:
-        block = self._open.get((stream, channel))
+        block = self._block(stream, channel, reserve)
         if block is None:
-            if reserve and len(self._free[channel]) <= reserve:
-                self._collect(channel)
-            if len(self._free[channel]) <= reserve:
-                channel = max(range(self.part.channels), key=lambda other: len(self._free[other]))
-            block = self._open.get((stream, channel))  # of the other channel; or reclaim has opened one
+            others = sorted(range(self.part.channels), key=lambda other: -len(self._free[other]))
+            found = (self._block(stream, other, reserve) for other in others if other != channel)
+            block = next((other for other in found if other is not None), None)
         if block is None:
-            if len(self._free[channel]) <= reserve:
-                raise self.full(1)
-            block = heapq.heappop(self._free[channel])[1] * self.part.channels + channel
-            self._open[stream, channel], self._stream_of[block] = block, stream
-            self._streams.setdefault(stream, set()).add(block)
+            raise self.full(1)
         page = block * self.part.pages + int(self.fill[block])
         self.stamps[page] = stamp
         self.fill[block] += 1
         self.live[block] += 1
         self.programmed += 1
         if self.fill[block] == self.part.pages:
+            channel = self.channel(page)
             del self._open[stream, channel]
             self._full[channel].add(block)
         return page
+
+    def _block(self, stream: Hashable, channel: int, reserve: int) -> int | None:
+        """The block that ``stream`` has open on ``channel``, or opens there; None where no more than ``reserve`` are free."""
+        if (stream, channel) not in self._open and reserve and len(self._free[channel]) <= reserve:
+            self._collect(channel)  # which may open one
+        block = self._open.get((stream, channel))
+        if block is None and len(self._free[channel]) > reserve:
+            block = heapq.heappop(self._free[channel])[1] * self.part.channels + channel
+            self._open[stream, channel], self._stream_of[block] = block, stream
+            self._streams.setdefault(stream, set()).add(block)
+        return block
 
     def _collect(self, channel: int) -> None:
         """Greedy reclaim until the channel has a block to spare, or nothing can be gained on it."""

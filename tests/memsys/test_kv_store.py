@@ -178,6 +178,52 @@ def test_a_drive_of_begun_blocks_is_full_though_pages_are_left():
     store.verify()
 
 
+def test_dead_pages_of_any_channel_are_room():
+    """Pages that belong on channels 0 and 1 fill these, then go to 2 and 3; once those die, their blocks are reclaimed."""
+    layout = KvLayout.from_data(SMALL | {"layers": 1, "heads": 1, "copy_channels": None, "sequences": 400, "context": 64})
+    store = KvStore(small_nand(planes=1, pages=4), layout, by_task=False, spare_permille=100)
+
+    def put(sequences: range) -> None:
+        for sequence in sequences:
+            store.open(sequence, sequence)
+            store.append(sequence, 0, 16)
+
+    put(range(0, 212, 4))
+    elsewhere = [q for q in range(0, 212, 4) if store.blocks.channel(store.locate(q, 0, 0, "key", 0)) in (2, 3)]
+    for sequence in elsewhere[:8]:
+        store.end(sequence)
+    put(range(216, 248, 4))
+    assert store.wear.erases > 0
+    store.verify()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 700),
+    st.sampled_from([None, 8, 64]),
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from([8, 32]),
+    st.booleans(),
+)
+def test_what_fits_in_whole_blocks_can_be_stored(heads, layers, sequences, context, copy, channels, pages, by_group):
+    """The blocks that `KvLayout.check_fits` asks for are enough, in a whole prompt or group by group."""
+    table = {"heads": heads, "layers": layers, "sequences": sequences, "context": context, "copy_channels": copy}
+    layout = KvLayout.from_data(SMALL | table)
+    wanted, blocks = layout.blocks(sequences, context, channels, pages), 1
+    while channels * 2 * blocks * 930 // 1000 < wanted:
+        blocks += 1
+    store = KvStore(small_nand(channels=channels, blocks=blocks, pages=pages), layout, spare_permille=70)
+    for sequence in range(sequences):
+        store.open(sequence, "task")
+    step = 16 if by_group else context
+    for first, sequence, layer in product(range(0, context, step), range(sequences), range(layers)):
+        store.append(sequence, layer, min(step, context - first))
+    store.verify()
+
+
 def test_blocks_wear_out():
     store = KvStore(small_nand(blocks=2, endurance=3), LAYOUT)
 
