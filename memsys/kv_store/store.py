@@ -110,9 +110,11 @@ class KvStore:
             raise
 
     def end(self, task: Hashable) -> None:
-        """Forget all sequences of ``task``; with reclaim by task, erase their blocks."""
+        """Forget all sequences of ``task``; with reclaim by task, erase their blocks. Raises ValueError where it has none."""
         layout = self.layout
         ended = [number for number, held in self._sequences.items() if held.task == task]
+        if not ended:
+            raise ValueError(f"task: wanted one with an open sequence, got {task!r}")
         owners = set()
         for held in map(self._sequences.pop, ended):
             owners.add(held.owner)
@@ -148,6 +150,8 @@ class KvStore:
         Raises LostTokens where it was lost with the power, ValueError where there never was one.
         """
         held, layout = self._held(sequence, layer), self.layout
+        if kind not in KINDS:
+            raise ValueError(f"kind: wanted {' or '.join(map(repr, KINDS))}, got {kind!r}")
         if not 0 <= token < held.length[layer]:
             if held.length[layer] <= token < held.lost[layer]:
                 raise LostTokens(f"token {token} of sequence {sequence}, layer {layer}: lost from DRAM when the power failed")
@@ -166,10 +170,15 @@ class KvStore:
 
     def sparf_pages(self, sequence: int, layer: int, head: int, channels: set[int], tokens: set[int]) -> list[int]:
         """Physical pages that SparF reads for one head: of the copy those with one of ``channels``, K of tokens that the copy
-        does not hold yet, K and V of the groups with one of ``tokens``. A page read in both steps is there twice."""
+        does not hold yet, K and V of the groups with one of ``tokens``. A page read in both steps is there twice.
+
+        Raises ValueError where there is no copy, or no such channel or token."""
         held, layout = self._held(sequence, layer), self.layout
         if layout.copy_channels is None:
             raise ValueError("copy_channels: wanted a channel-indexed copy of K, which SparF reads, got none")
+        for name, chosen, size in (("channels", channels, layout.head_dim), ("tokens", tokens, held.length[layer])):
+            if beyond := {one for one in chosen if not 0 <= one < size}:
+                raise ValueError(f"{name}: wanted some of the {size} of sequence {sequence}, layer {layer}, got {min(beyond)}")
         touched = sorted({channel // layout.copy_channels for channel in channels})
         pages = []
         for block, group in product(range(held.copied[layer]), touched):

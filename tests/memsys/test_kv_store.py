@@ -261,13 +261,19 @@ def test_what_the_power_took_is_reported_and_can_be_sent_again():
         (lambda store: store.open(0, "x"), "sequence: wanted a free one of 4, got 0, which is open"),
         (lambda store: store.append(1, 0, 1), "sequence: wanted one that is open, got 1"),
         (lambda store: store.append(0, 2, 1), "layer: wanted 0 to 1, got 2"),
-        (lambda store: store.append(0, 0, 1025), "tokens: wanted 1 to 1024 more of 1024, got 1025"),
-        (lambda store: store.append(0, 0, 0), "tokens: wanted 1 to 1024"),
+        (lambda store: store.append(0, 0, 993), "tokens: wanted 1 to 992 more of 1024, got 993"),
+        (lambda store: store.append(0, 0, 0), "tokens: wanted 1 to 992"),
+        (lambda store: store.end("tusk"), "task: wanted one with an open sequence, got 'tusk'"),
+        (lambda store: store.locate(0, 0, 0, "keys", 0), "kind: wanted 'key' or 'value', got 'keys'"),
+        (lambda store: store.locate(0, 0, 2, "key", 0), "token table: head: wanted 0 to 1, got 2"),
+        (lambda store: store.sparf_pages(0, 0, 0, {128}, {3}), "channels: wanted some of the 128 of sequence 0.*, got 128"),
+        (lambda store: store.sparf_pages(0, 0, 0, {0}, {31, 40}), "tokens: wanted some of the 32 of sequence 0, layer 0, got 40"),
     ],
 )
 def test_wrong_commands_are_refused(call, message):
     store = _store()
     store.open(0, "task")
+    store.append(0, 0, 32)
     with pytest.raises(ValueError, match=message):
         call(store)
 

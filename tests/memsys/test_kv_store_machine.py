@@ -50,7 +50,8 @@ class Model:
             assert held <= self.length[at] <= held + tokens
 
     def end(self, task: int) -> None:
-        self.store.end(task)
+        if task in self.tasks.values():
+            self.store.end(task)
         self.tasks = {sequence: its for sequence, its in self.tasks.items() if its != task}
 
     def lose_power(self) -> None:
@@ -73,7 +74,7 @@ class Model:
                     with pytest.raises(LostTokens):
                         self.store.locate(*at, 0, "key", token)
                 self.store.dense_pages(*at)
-                self.store.sparf_pages(*at, 1, {0, 127}, {0, 95})
+                self.store.sparf_pages(*at, 1, {0, 127}, {0, self.length[at] - 1} if self.length[at] else set())
 
 
 class Drive(RuleBasedStateMachine):
