@@ -192,6 +192,13 @@ def test_every_event_has_its_joules(platform, step):
     assert any(row.event == "static (standby)" and row.component == "flash" for row in rows)
 
 
+def test_arrays_draw_what_their_synthesis_says():
+    work = stage_work(matrix(), S)
+    rows = [row for row in ledger(S, work.events, 1) if row.component == "npu" and not row.event.endswith("(delivery)")]
+    assert {row.event for row in rows} >= {"cycle", "mac", "weight_load", "activation_load"}
+    assert {row.source_class for row in rows if not row.event.startswith("static")} == {"synthesized"}
+
+
 def test_a_trace_is_served_and_keeps_the_laws():
     lengths = np.array([40, 5], np.int64), np.array([6, 3], np.int64)
     trace = Trace(arrival_ps=np.zeros(2, np.int64), prompt=lengths[0], output=lengths[1], name="two", source="test")
