@@ -53,12 +53,13 @@ class Drive:
         self.slots = simpy.Resource(env, ssd.queue_depth)
         self.engine = simpy.Resource(env, 1)
         self.room = ssd.capacity // ssd.drives
-        """Bytes that may still be written."""
+        """Bytes of whole pages that may still be written."""
         self.done: list[Done] = []
         self._channels = [0] * ssd.nand.channels  # ps until which each is taken
 
     def read(self, nbytes: int, page: int = 0) -> Steps:
-        """Read ``nbytes`` above zero from logical ``page`` on."""
+        """Read ``nbytes`` from logical ``page`` on. Raises ValueError where they are not above zero."""
+        _check(1, nbytes=nbytes)
         submitted = int(self.env.now)
         with self.port.attached(), self.slots.request() as slot:
             yield slot
@@ -69,11 +70,13 @@ class Drive:
             self._end("read", nbytes, submitted, started)
 
     def write(self, nbytes: int, page: int = 0) -> Steps:
-        """Write ``nbytes`` above zero from logical ``page`` on. Raises DriveFull, with figures, where there is no room."""
-        submitted = int(self.env.now)
-        if nbytes > self.room:
-            raise DriveFull(f"drive full: wanted {nbytes / 1e9:.6g} GB, got room for {self.room / 1e9:.6g} GB")
-        self.room -= nbytes
+        """Write ``nbytes`` to new pages, from logical ``page`` on. Raises ValueError where they are not above zero, DriveFull,
+        with figures, where there is no room for their pages."""
+        _check(1, nbytes=nbytes)
+        submitted, whole = int(self.env.now), self._whole(nbytes)
+        if whole > self.room:
+            raise DriveFull(f"drive full: wanted {whole / 1e9:.6g} GB, got room for {self.room / 1e9:.6g} GB")
+        self.room -= whole
         with self.port.attached(), self.slots.request() as slot:
             yield slot
             started = int(self.env.now)
@@ -87,45 +90,58 @@ class Drive:
     def attend(self, pages: int, engine_ps: int, sent: int, result: int, page: int = 0) -> Steps:
         """Take ``sent`` bytes, read ``pages`` from ``page`` on, work for ``engine_ps`` as they come, send ``result`` bytes.
 
-        The engine serves one command at a time, from its first page to its last, or longer.
+        The engine serves one command at a time, from its first page to its last, or longer. Raises ValueError below zero.
         """
+        _check(0, pages=pages, engine_ps=engine_ps, sent=sent, result=result)
         submitted = int(self.env.now)
         with self.port.attached(), self.slots.request() as slot:
             yield slot
             started = int(self.env.now)
             yield self.env.timeout((TRIPS_TO_START + 1) * self.ssd.link.latency)
             yield from self.port.transfer(sent, "in")
-            ready = self._take(page, pages, program=False)
-            if pages:
-                yield self.env.timeout(self.ssd.flash_ps(1))
+            first, last = self._take(page, pages, program=False)
+            yield self.env.timeout(first - self.env.now)
             with self.engine.request() as turn:
                 yield turn
-                yield self.env.timeout(max(engine_ps, ready - self.env.now))
+                yield self.env.timeout(max(engine_ps, last - self.env.now))
             yield from self.port.transfer(result, "out")
             self._end("attend", result, submitted, started)
 
     def reclaim(self, nbytes: int) -> None:
-        """``nbytes`` that were written are given up."""
-        self.room += nbytes
+        """The pages of ``nbytes`` that were written are given up. Raises ValueError where so many were not."""
+        written = self.ssd.capacity // self.ssd.drives - self.room
+        if not 0 < self._whole(nbytes) <= written:
+            raise ValueError(f"nbytes: wanted 1 to the {written} B of pages written, got {nbytes}")
+        self.room += self._whole(nbytes)
+
+    def _whole(self, nbytes: int) -> int:
+        return int(self.ssd.pages(nbytes)) * self.ssd.nand.page_bytes
 
     def _end(self, kind: str, nbytes: int, submitted: int, started: int) -> None:
         self.done.append(Done(kind, nbytes, submitted, started, int(self.env.now)))
 
     def _flash(self, page: int, pages: int, *, program: bool) -> Steps:
-        yield self.env.timeout(self._take(page, pages, program=program) - self.env.now)
+        yield self.env.timeout(self._take(page, pages, program=program)[1] - self.env.now)
 
-    def _take(self, page: int, pages: int, *, program: bool) -> int:
-        """Take the channels of ``pages`` striped from ``page`` on, each once it is free; returns when the last page is done."""
+    def _take(self, page: int, pages: int, *, program: bool) -> tuple[int, int]:
+        """Take the channels of ``pages`` striped from ``page`` on, each once it is free; when the first and the last are done."""
         now, channels = int(self.env.now), len(self._channels)
         each, more = divmod(pages, channels)
-        ready = now
+        starts, last = [], now
         for i in range(min(pages, channels)):
             channel, share = (page + i) % channels, each + (i < more)
             start = max(now, self._channels[channel])
+            starts.append(start)
             self._channels[channel] = start + self.ssd.pages_ps(share, program=program)
-            ready = max(ready, start + self.ssd.flash_ps(self._bytes_of(share), program=program))
-        return ready
+            last = max(last, start + self.ssd.flash_ps(self._bytes_of(share), program=program))
+        return (min(starts) + self.ssd.flash_ps(1, program=program) if starts else now), last
 
     def _bytes_of(self, share: int) -> int:
         """Bytes that put ``share`` pages on every channel."""
         return share * len(self._channels) * self.ssd.nand.page_bytes
+
+
+def _check(least: int, **amounts: int) -> None:
+    for name, amount in amounts.items():
+        if amount < least:
+            raise ValueError(f"{name}: wanted {least} or more, got {amount}")

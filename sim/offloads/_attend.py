@@ -4,7 +4,7 @@ With L the latency of the link, `first` that of the first page, command j = 0 ..
 
     in        a_j = 4 L + (j + 1) in + L              trips of NVMe; the drive asks for q, k and v
     flash     r_j = a_0 + j max(in, flash) + pages    channels go on with the next command while the first page is on its way
-    engine    f_j = max(max(a_j + first, f_(j-1)) + engine, r_j)              works from the first page on, one at a time
+    engine    f_j = max(max(p_j, f_(j-1)) + engine, r_j)        from its first page on, p_j = a_0 + j max(in, flash) + first
     out       the same way back, L
 
 All are sums and maxima of what is linear in j, so that the last command is decided at one end or the other of the queue. Commands
@@ -37,7 +37,7 @@ def attend_ps(
     arrived = (TRIPS_TO_START + 2) * latency + in_ps
     ready = arrived + first + following
     done = larger(arrived + first + engine_ps, ready)
-    last = larger(arrived + first + commands * engine_ps, arrived + more * in_ps + first + engine_ps)
+    last = larger(arrived + first + commands * engine_ps, arrived + more * larger(in_ps, flash_ps) + first + engine_ps)
     last = larger(last, larger(ready + more * engine_ps, ready + more * larger(in_ps, flash_ps)))
     queued = larger(done + commands * out_ps, last + out_ps) + latency
     return larger(queued, ceil_div(commands, drive.queue_depth) * (done + out_ps + latency))

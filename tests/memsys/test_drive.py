@@ -198,6 +198,35 @@ def test_a_slow_engine_is_the_limit():
     assert 10 * 10**9 < env.now < 10 * 10**9 + 2 * CSD.attend_ps(100, 0, 1024, 1024)
 
 
+def test_the_engine_waits_for_its_first_page():
+    """Channels that a read has taken give a page of attend after those of the read; the engine has no work before."""
+    env = simpy.Environment()
+    drive = Drive(env, MQSIM)
+    engine_ps = 10**9
+    env.process(drive.read(1 << 20))  # 16 pages of every channel
+    env.process(drive.attend(8, engine_ps, 64, 64))
+    env.run()
+    attend = drive.done[-1]
+    assert attend.kind == "attend"
+    assert attend.latency >= MQSIM.pages_ps(16) + MQSIM.flash_ps(1) + engine_ps
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (lambda drive: drive.read(0), "nbytes: wanted 1 or more, got 0"),
+        (lambda drive: drive.write(-1), "nbytes: wanted 1 or more, got -1"),
+        (lambda drive: drive.attend(-1, 0, 1, 1), "pages: wanted 0 or more, got -1"),
+        (lambda drive: drive.attend(1, 0, 1, -5), "result: wanted 0 or more, got -5"),
+    ],
+)
+def test_amounts_that_make_no_sense_are_refused(command, message):
+    env = simpy.Environment()
+    env.process(command(Drive(env, CSD)))
+    with pytest.raises(ValueError, match=message):
+        env.run()
+
+
 def test_a_cut_link_ends_the_run_with_its_reason():
     env = simpy.Environment()
     drive = Drive(env, CSD)
@@ -239,18 +268,23 @@ def test_a_cut_that_nobody_handles_stops_the_simulation():
 
 
 def test_a_full_drive_refuses_with_figures_and_has_room_again_after_reclaim():
+    """A page is taken whole, whatever is written to it."""
     env = simpy.Environment()
-    drive = Drive(env, CSD)
-    drive.room = 10**9
-    env.process(drive.write(10**9))
+    memory = Ssd.from_data({"part": "instattention", "link": "pcie4_x4_measured", "capacity": "1 MiB"})
+    drive = Drive(env, memory)
+    env.process(drive.write((1 << 20) - 4096))
+    env.process(drive.write(1))
     env.run()
-    env.process(drive.write(1 << 20))
-    with pytest.raises(DriveFull, match=r"drive full: wanted 0\.00104858 GB, got room for 0 GB"):
+    env.process(drive.write(1))
+    with pytest.raises(DriveFull, match=r"drive full: wanted 4\.096e-06 GB, got room for 0 GB"):
         env.run()
-    drive.reclaim(10**9)
+    with pytest.raises(ValueError, match="nbytes: wanted 1 to the 1048576 B of pages written, got 1048577"):
+        drive.reclaim((1 << 20) + 1)
+    drive.reclaim(1 << 20)
     env.process(drive.write(1 << 20))
     env.run()
-    assert [done.kind for done in drive.done] == ["write", "write"]
+    assert [done.kind for done in drive.done] == ["write"] * 3
+    assert drive.room == 0
 
 
 @pytest.mark.parametrize(

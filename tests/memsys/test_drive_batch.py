@@ -1,8 +1,7 @@
-"""Does a batch of attends, priced at once for a system, take as long as when its commands queue one by one?"""
+"""Does a batch of attends, priced at once for a system, take just as long as when its commands queue one by one?"""
 
 from __future__ import annotations
 
-import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +11,7 @@ from memsys.ssd import Ssd
 from sim.offloads._attend import attend_ps
 
 
-@settings(max_examples=60)
+@settings(max_examples=300)
 @given(
     st.sampled_from(["instattention", "mqsim", "simplessd"]),
     st.sampled_from(["pcie4_x4_measured", "pcie3_x4"]),
@@ -30,4 +29,4 @@ def test_a_batch_ends_when_its_last_command_does(part, link, commands, pages, en
         env.process(drive.attend(pages, engine_ps, sent, result))
     env.run()
     in_ps, out_ps = memory.link.transfer_ps(sent), memory.link.transfer_ps(result)
-    assert attend_ps(memory, commands, pages, engine_ps, in_ps, out_ps) == pytest.approx(env.now, rel=0.02)
+    assert attend_ps(memory, commands, pages, engine_ps, in_ps, out_ps) == env.now
