@@ -176,6 +176,19 @@ class OutlierCode:
                 last = address
         return np.array(found, np.int64)
 
+    def beyond(self, rate: float) -> float:
+        """Protected values of a full page that the code does not bring back, expected where each bit is wrong with the
+        probability ``rate``: two wrong bits in the address and its code, or one bit of the value wrong in two copies.
+
+        Raises ValueError for a rate that is no probability.
+        """
+        if not 0 <= rate <= 1:
+            raise ValueError(f"wanted a rate of wrong bits from 0 to 1, got {rate:g}")
+        width = self.address_bits + self.parity_bits
+        address = (1 - rate) ** width + width * rate * (1 - rate) ** (width - 1)
+        value = (1 - 3 * rate**2 + 2 * rate**3) ** VALUE_BITS
+        return float(self.entries(self.page_values) * (1 - address * value))
+
     def report(self, original: np.ndarray, decoded: np.ndarray) -> Report:
         """How ``decoded`` differs from the ``original`` values that were encoded."""
         wrong = np.asarray(original) != decoded

@@ -212,6 +212,28 @@ def test_what_is_left_of_wrong_bits_in_protected_values_is_three_times_the_squar
     assert abs(wrong - expected) < 4 * expected**0.5
 
 
+@pytest.mark.parametrize("rate", [2e-3, 5e-3])
+def test_what_is_beyond_the_code_is_what_comes_back_wrong(rate):
+    """But for what one wrong address does to others: a value that it names, and the entry before it."""
+    rng = np.random.default_rng(9)
+    page = heavy_tailed(rng, 1 << 14)
+    stored = CODE.encode(page)
+    bits = 8 * (1 << 14) + CODE.spare_bits(1 << 14)
+    pages = round(60 / CODE.beyond(rate))
+    wrong = 0
+    for _ in range(pages):
+        received = CODE.flipped(stored, rng.integers(0, bits, rng.binomial(bits, rate)))
+        wrong += CODE.report(page, CODE.decode(received)[0]).protected
+    assert abs(wrong - 60) < 4 * 60**0.5
+
+
+def test_nothing_is_beyond_the_code_without_wrong_bits_and_no_rate_above_one_is_taken():
+    assert CODE.beyond(0) == 0
+    assert CODE.beyond(2e-4) == pytest.approx(163 * (171 + 24) * 4e-8, rel=0.01)
+    with pytest.raises(ValueError, match="wanted a rate of wrong bits from 0 to 1, got 2"):
+        CODE.beyond(2)
+
+
 def product_error(rate, mended, pages=6):
     """Relative root mean square error of matrix-vector products with pages of 64 x 256 weights at this rate of wrong bits."""
     rng = np.random.default_rng(11)
