@@ -166,7 +166,8 @@ class Ssd(Memory):
     def _stream(self, chunk: Any, flash_mb_per_s: int, latency_ps: Any) -> Any:
         on_link = chunk * self.link.bandwidth // self.link.wire_bytes(chunk)
         in_flash = flash_mb_per_s * chunk // (self.pages(chunk) * self.nand.page_bytes)
-        return smaller(smaller(on_link, in_flash), self.queue_depth * chunk * PS_PER_US // latency_ps)
+        each_ps = ceil_div(latency_ps, self.queue_depth)  # first, as depth x chunk x 10^6 may leave int64
+        return smaller(smaller(on_link, in_flash), chunk * PS_PER_US // each_ps)
 
     def entries(self) -> tuple[Entry, ...]:
         """Joules of a byte on the link, of a page and of a block, from the figures of link and part; standby of all dies."""

@@ -71,9 +71,9 @@ def test_no_rate_passes_link_or_dies(name, link, chunk, depth):
     assert memory.read_ps(chunk) > memory.link.time_ps(chunk) + memory.nand.read_latency_ps() - max(memory.nand.read_ps)
 
 
-@given(st.lists(st.integers(1, 1 << 30), min_size=1, max_size=8))
-def test_arrays_take_the_times_and_rates_of_their_entries(chunks):
-    memory = Ssd.from_data(MQSIM)
+@given(st.lists(st.integers(1, 1 << 40), min_size=1, max_size=8), st.sampled_from([1, 32, 65536]))
+def test_arrays_take_the_times_and_rates_of_their_entries(chunks, depth):
+    memory = Ssd.from_data(MQSIM | {"queue_depth": depth})
     for form in (memory.read_ps, memory.write_ps, memory.read_mb_per_s, memory.write_mb_per_s, memory.pages):
         assert form(np.array(chunks)).tolist() == [form(chunk) for chunk in chunks]
 
