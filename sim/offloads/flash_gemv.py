@@ -94,6 +94,16 @@ class FlashGemv(Offload):
         dies = flash.nand.total_dies
         if slot.count != dies:
             raise BadInput(f"{device.name}: units.{self.cores}.count: wanted one for each of the {dies} dies, got {slot.count}")
+        if flash.bandwidth != flash.nand.channels_mb_per_s:
+            raise BadInput(
+                f"{device.name}: memories.{name}.bandwidth: wanted the {flash.nand.channels_mb_per_s} MB/s of its channels, "
+                f"got {flash.bandwidth} MB/s"
+            )
+        for tensor in ("kv", "activations"):  # no page is programmed here
+            if getattr(device.placement, tensor) == name:
+                raise BadInput(f"{where}.{tensor}: wanted a memory other than that of the weights, got {name!r}")
+        for weights in {precision.weights, precision.lm_head}:
+            rounds_on(device, self, weights, precision.activations)
 
     def takes(self, op: Op) -> bool:
         return isinstance(op, Linear) or (isinstance(op, Pointwise) and op.function == "embedding")
@@ -184,19 +194,25 @@ class FlashGemv(Offload):
 
 def rounds_on(device: Device, offload: FlashGemv, weights: Format, activations: Format) -> tuple[ReadCompute, ...]:
     """Rounds of every tile that ``offload`` tries with these formats. Raises BadInput where the cores take no page of them."""
-    slot, core = device.units[offload.cores], _core(device, offload.cores)
-    return _rounds(_flash(device), core, slot.clock, offload.tiling, offload.slice, weights.bits, activations.bits)
+    slot, core, flash = device.units[offload.cores], _core(device, offload.cores), _flash(device)
+    where = f"{device.name}: units.{offload.cores}"
+    if weights.group is not None:
+        raise BadInput(f"{where}: wanted weights with one scale for each row, as a core adds up its whole page, got {weights}")
+    page = flash.nand.page_bytes * 8 // weights.bits
+    if core.page_values != page:
+        raise BadInput(f"{where}.page_values: wanted the {page} weights of {weights} in a page, got {core.page_values}")
+    try:
+        return _rounds(flash, core, slot.clock, offload.tiling, offload.slice, activations.bits)
+    except ValueError as error:
+        raise BadInput(f"{where}: {error}") from None
 
 
 @cache
 def _rounds(
-    flash: Nand, core: FlashCompute, clock: int, tiling: Tiling, slice_bytes: int, weight_bits: int, vector_bits: int
+    flash: Nand, core: FlashCompute, clock: int, tiling: Tiling, slice_bytes: int, vector_bits: int
 ) -> tuple[ReadCompute, ...]:
     part = flash.nand
-    page = part.page_bytes * 8 // weight_bits
-    if page != core.page_values:
-        raise BadInput(f"cores of {core.page_values} values: wanted a page of so many, got {page} weights of {weight_bits} bits")
-    array = CoreArray(part.channels, part.dies_per_channel, page)
+    array = CoreArray(part.channels, part.dies_per_channel, core.page_values)
 
     def timed(tile: Tile) -> ReadCompute:
         cycles = core.cost(PageGemv(rows=tile.page_rows, columns=tile.page_columns)).cycles
@@ -204,12 +220,14 @@ def _rounds(
 
     if tiling == "published":
         return (timed(array.published()),)
-    found = []
+    found, refused = [], ""
     for tile in array.tiles():
         try:
             found.append(timed(tile))
-        except ValueError:  # larger than the buffers of a core, or more than the channels carry
-            continue
+        except ValueError as error:  # larger than the buffers of a core, or more than the channels carry
+            refused = str(error)
+    if not found:
+        raise ValueError(f"none of its {len(array.tiles())} tiles fits; of the last one: {refused}")
     return tuple(found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -220,6 +222,15 @@ def test_a_trace_is_served_and_keeps_the_laws():
         (["units.core.count=31"], "units.core.count: wanted one for each of the 32 dies, got 31"),
         (["placement.offload.cores=vector"], "cores: wanted a unit of kind flash_compute, got 'vector' of vector_unit"),
         (["placement.weights=lpddr"], "placement.weights: wanted a memory of kind nand, got 'lpddr' of kind dram"),
+        (["placement.kv=flash"], "placement.kv: wanted a memory other than that of the weights, got 'flash'"),
+        (["placement.activations=flash"], "placement.activations: wanted a memory other than that of the weights, got 'flash'"),
+        (["units.core.page_values=8192"], "units.core.page_values: wanted the 16384 weights of int8 in a page, got 8192"),
+        (["units.core.buffer_bytes=64"], "units.core: flash_compute has a buffer for 64 columns, not for 256"),
+        (
+            ["units.core.buffer_bytes=64", "placement.offload.tiling=search"],
+            "units.core: none of its 15 tiles fits; of the last one: flash_compute has a buffer for 64 columns, not for 16384",
+        ),
+        (['memories.flash.bandwidth="1 GB/s"'], "memories.flash.bandwidth: wanted the 8000 MB/s of its channels, got 1000 MB/s"),
     ],
 )
 def test_a_design_whose_parts_do_not_fit_says_so(settings_, message):
@@ -242,6 +253,7 @@ def test_keys_that_the_memory_does_not_hold_are_refused_with_figures():
         StepPricer(load_device("cambricon_llm_s", ['memories.lpddr.capacity="4 MB"']), OPT, W8A8)
 
 
-def test_pages_that_the_cores_do_not_take_are_refused():
-    with pytest.raises(BadInput, match=r"cores of 8192 values: wanted a page of so many, got 16384 weights of 8 bits"):
-        time_stage(matrix(), load_device("cambricon_llm_s", ["units.core.page_values=8192"]))
+def test_weights_with_scales_inside_of_a_row_are_refused():
+    grouped = replace(W8A8, weights=FORMATS["int8"].grouped(128))
+    with pytest.raises(BadInput, match=r"units.core: wanted weights with one scale for each row.*got int8:128"):
+        StepPricer(S, OPT, grouped)
