@@ -28,7 +28,7 @@ UNITS: dict[str, dict[str, Fraction]] = {
 }
 _EXAMPLES = {"frequency": "1.41 GHz", "capacity": "80 GB", "bandwidth": "2039 GB/s", "time": "200 us"}
 _EXAMPLES |= {"energy": "0.56 pJ", "power": "80 W", "area": "826 mm2"}
-_TEXT = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?)\s*([A-Za-zµ/0-9]+)\s*")
+_TEXT = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,21})?(?:[eE][+-]?[0-9]{1,2})?)\s*([A-Za-zµ/0-9]+)\s*")
 
 
 def parse(text: object, dimension: str) -> Fraction:

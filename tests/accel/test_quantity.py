@@ -70,3 +70,9 @@ def test_any_text_parses_or_is_refused_as_a_value(dimension, text):
 def test_dumped_text_reads_back(clock, size):
     sample = Sample(clock=f"{clock} Hz", size=f"{size} B")
     assert Sample.model_validate_json(sample.model_dump_json()) == sample
+
+
+@given(st.floats(1e-30, 1e12))
+def test_what_is_written_is_read_again(joules):
+    """Also 0.00039600000000000003, of 20 decimals."""
+    assert Sample(energy=f"{joules!r} J").energy == joules
