@@ -38,6 +38,7 @@ class Link(Spec):
     header: Bytes | None = None
     """What a packet carries besides: framing, header, checksum."""
     source_class: SourceClass
+    """Of bandwidth, latency and packets, the class of the least trusted; ``source`` tells them apart."""
     source: str = Field(min_length=1)
     energy: Joules
     """J per bit on the wire."""

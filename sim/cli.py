@@ -212,7 +212,7 @@ def list_(
     what: Annotated[
         str,
         typer.Argument(
-            help="units, memories, parts (of DRAM and NAND), policies, offloads, models, designs, experiments or technologies."
+            help="units, memories, parts (DRAM, NAND), links, policies, offloads, models, designs, experiments or technologies."
         ),
     ],
     out: Out = None,

@@ -1,4 +1,4 @@
-"""What can be named: units, memories, parts, policies, offloads, models, designs, experiments, technologies; with summaries."""
+"""What can be named: units, memories, parts, links, policies, offloads, models, designs, experiments and technologies."""
 
 from __future__ import annotations
 
@@ -125,10 +125,25 @@ def _parts() -> list[Row]:
     ]
 
 
+def _links() -> list[Row]:
+    from memsys.link import links, load_link
+
+    return [
+        {
+            "kind": link.name,
+            "summary": _first(link.about),
+            "class": ", ".join(sorted({link.source_class, link.energy_class})),
+            "proof": None,
+        }
+        for link in map(load_link, links())
+    ]
+
+
 LISTS: dict[str, Callable[[], list[Row]]] = {
     "units": lambda: _classes(units()),
     "memories": lambda: _classes(memories()),
     "parts": _parts,
+    "links": _links,
     "policies": lambda: _classes(policies()),
     "offloads": lambda: _classes(offloads()),
     "models": _models,
@@ -137,7 +152,7 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "technologies": _technologies,
 }
 SINGULAR = {"unit": "units", "memory": "memories", "policy": "policies", "model": "models", "design": "designs"}
-SINGULAR |= {"experiment": "experiments", "technology": "technologies", "part": "parts", "offload": "offloads"}
+SINGULAR |= {"experiment": "experiments", "technology": "technologies", "part": "parts", "link": "links", "offload": "offloads"}
 
 
 def rows(what: str) -> list[Row]:

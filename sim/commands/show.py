@@ -37,6 +37,7 @@ def main(*, names: list[str], settings: list[str] | None, out: Path | None, json
 def _kind_of(name: str) -> str:
     """Which list ``name`` is in."""
     from accel.base import tech
+    from memsys.link import links
     from memsys.nand_part import nands
     from memsys.standard import parts
     from workloads import model
@@ -45,6 +46,7 @@ def _kind_of(name: str) -> str:
         "units": list(units()),
         "memories": list(memories()),
         "parts": [*parts(), *nands()],
+        "links": links(),
         "policies": list(policies()),
         "offloads": list(offloads()),
         "designs": shipped("designs"),
@@ -157,6 +159,14 @@ def _derived(part: NandPart) -> dict[str, Any]:
     return {name: getattr(part, name) for name in names} | {"read_latency_ps": part.read_latency_ps()}
 
 
+def _link(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
+    from memsys.link import links, load_link
+
+    named(name, dict.fromkeys(links(), True), "link")
+    link = load_link(name)
+    return _file(resolved(link) | {"payload_mb_per_s": link.payload_mb_per_s})
+
+
 def _technology(name: str, settings: list[str]) -> tuple[dict[str, Any], str]:
     from accel.base.tech import Tech, available
 
@@ -168,6 +178,7 @@ _SHOW = {
     "units": lambda name, _: _class(units(), "unit", name),
     "memories": lambda name, _: _class(memories(), "memory", name),
     "parts": _part,
+    "links": _link,
     "policies": lambda name, _: _class(policies(), "policy", name),
     "offloads": lambda name, _: _class(offloads(), "offload", name),
     "designs": _design,

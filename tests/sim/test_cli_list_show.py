@@ -140,3 +140,11 @@ def test_a_nand_part_shows_its_figures_and_what_follows_from_them(rtloom) -> Non
     (row,) = [row for row in rtloom("list", "parts", "--json").json() if row["kind"] == "mqsim"]
     assert row["class"] == "assumed, scaled"
     assert "did you mean 'mqsim'?" in rtloom("show", "part", "mqsin", code=2).stderr
+
+
+def test_a_link_shows_its_figures_and_its_payload_bandwidth(rtloom) -> None:
+    shown = tomllib.loads(rtloom("show", "pcie4_x4").stdout)
+    assert (shown["bandwidth"], shown["header"], shown["payload_mb_per_s"]) == ("7877 MB/s", "24 B", 7201)
+    (row,) = [row for row in rtloom("list", "links", "--json").json() if row["kind"] == "nvlink_a100"]
+    assert row["class"] == "assumed, published"  # its latency, and its bandwidth and energy
+    assert "unknown link 'pcie4x4'; did you mean 'pcie4_x4'?" in rtloom("show", "link", "pcie4x4", code=2).stderr
