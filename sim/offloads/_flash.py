@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from accel.base.clock import bytes_to_ps
+from accel.base.extent import larger
 from accel.base.mapping import ceil_div
 from memsys.link import Link
 from sim.errors import BadInput, Infeasible
@@ -71,6 +73,12 @@ def count_read(done: Work, device: Device, nbytes: Any, chunk: int, into: str) -
     if hasattr(drive, "pages"):
         add(done, name, "page_read", ceil_div(nbytes, chunk) * drive.pages(chunk))
     add(done, into, "write_byte", nbytes)
+
+
+def carried_ps(device: Device, read: Bytes, written: Bytes) -> Any:
+    """Picoseconds that the busiest memory needs for so many bytes: what works beside one another takes no less."""
+    memories = {**read, **written}
+    return reduce(larger, (device.memories[name].carried_ps(read.get(name, 0), written.get(name, 0)) for name in memories))
 
 
 def upload_ps(link: Link | None, nbytes: Any) -> Any:

@@ -10,9 +10,9 @@ which neurons the tokens use. The profile (`workloads.sparsity`) says how many t
 
     FFN       predictors + read + rows + GEMMs, or predictors + max(read + rows, GEMMs) where reads are ``overlapped``
 
-Where so many are fresh that one sequential read of all of them is quicker (prompts), the whole FFN is streamed, into place, and
-nothing is predicted. All this is timed with the first matrix of the FFN. Tokens count as consecutive whoever they belong to:
-batches share one buffer.
+Where so many are fresh that one sequential read of all of them is quicker (prompts), the whole FFN is streamed, into place,
+nothing is predicted, and GEMMs go over all neurons. All this is timed with the first matrix of the FFN. Tokens count as
+consecutive whoever they belong to: batches share one buffer.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from accel.base.extent import larger
 from accel.base.mapping import ceil_div
 from accel.base.quantity import MBytesPerSecond
 from memsys.link import NamedLink
+from sim.errors import BadInput
 from sim.offloads import _ffn, _flash
 from sim.offloads._ffn import DOWN, ENTRY
 from sim.offloads.base import Offload, Timer, Worker
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sim.system import Device
     from workloads.model import Precision, Transformer
 
+PROMPT = "the rest of an FFN that prompts stream"
 COPIES = 4  # a row read and written where a neuron leaves, and where one comes
 WHOLE = sparsity.WHOLE
 
@@ -103,14 +105,23 @@ class NeuronCache(Offload):
         _flash.check_link(device, self.kind(), self.host, self.link)
         _ffn.check_profile(device, self.kind(), self.sparsity, model)
         _flash.check_room(device, self.main, self.held(model, precision))
+        arranged = self.host or self.main
+        most = device.memories[arranged].bandwidth
+        if self.copy_rate > most:
+            raise BadInput(
+                f"{device.name}: placement.offload.copy_rate: wanted at most the {most} MB/s of memory {arranged!r}, "
+                f"got {self.copy_rate} MB/s"
+            )
 
     def held(self, model: Transformer, precision: Precision) -> dict[str, int]:
         """Bytes of weights in ``main``, by what they are."""
         ffn = _ffn.ffn_bytes(model, precision)
+        window = ceil_div(ffn * self.sparsity.used(self.window), WHOLE)
         return {
             "embeddings, attention, norms": model.weight_bytes(precision) - ffn,
             "predictors": _ffn.predictor_bytes(model, self.sparsity),
-            f"neurons of {self.window} tokens": ceil_div(ffn * self.sparsity.used(self.window), WHOLE),
+            f"neurons of {self.window} tokens": window,
+            PROMPT: ceil_div(ffn - window, model.layers),
         }
 
     def held_bytes(self, model: Transformer, precision: Precision) -> int:
@@ -125,28 +136,31 @@ class NeuronCache(Offload):
         op = stage.op
         assert isinstance(op, Linear)
         there = _flash.in_main_memory(device, self.main)
-        done = own(replace(stage, op=self._thinned(op)), there)
+        done = own(replace(stage, op=self._thinned(op, device)), there)
         if op.role not in ENTRY:
             return done
         step = self.fetch(op, device)
         predicted = [own(ahead, there) for ahead in _ffn.predictors(stage, self.sparsity, stage.unit, step.streamed)]
         predicted_ps = sum(timing.ps for timing in predicted)
         fetched_ps = step.flash_ps + step.rows_ps
-        ps = predicted_ps + (larger(fetched_ps, done.ps) if self.overlapped else fetched_ps + done.ps)
-        compute_ps = done.compute_ps + sum(timing.compute_ps for timing in predicted)
-        memory_ps = fetched_ps + done.memory_ps + sum(timing.memory_ps for timing in predicted)
         moved = self.work(stage, device, lambda *_: Work())
         read, written = (
             _flash.sums([*(getattr(timing, way) for timing in (done, *predicted)), _flash.bytes_of(moved, event)])
             for way, event in (("read", "read_byte"), ("written", "write_byte"))
         )
-        return Timing(ps, compute_ps, memory_ps, read, written, _label(step, predicted_ps, done.mapping))
+        ps, memory_ps = fetched_ps + done.ps, fetched_ps + done.memory_ps
+        if self.overlapped:
+            ps = larger(larger(fetched_ps, done.ps), _flash.carried_ps(device, read, written))
+            memory_ps = larger(fetched_ps, done.memory_ps)
+        compute_ps = done.compute_ps + sum(timing.compute_ps for timing in predicted)
+        memory_ps = memory_ps + sum(timing.memory_ps for timing in predicted)
+        return Timing(predicted_ps + ps, compute_ps, memory_ps, read, written, _label(step, predicted_ps, done.mapping))
 
     def work(self, stage: Stage, device: Device, own: Worker) -> Work:
         op = stage.op
         assert isinstance(op, Linear)
         there = _flash.in_main_memory(device, self.main)
-        done = own(replace(stage, op=self._thinned(op)), there)
+        done = own(replace(stage, op=self._thinned(op, device)), there)
         if op.role not in ENTRY:
             return done
         step = self.fetch(op, device)
@@ -159,12 +173,16 @@ class NeuronCache(Offload):
         _flash.count_upload(done, step.nbytes, host, self.main)
         return done
 
-    def _thinned(self, op: Linear) -> Linear:
+    def _thinned(self, op: Linear, device: Device) -> Linear:
         """``op`` over those of the FFN's neurons that are worked on; any other as it is."""
-        tokens = op.m if self.computes == "used" else larger(op.m, self.window)
-        if op.role in ENTRY:
-            return replace(op, n=ceil_div(op.n * self.sparsity.used(tokens), WHOLE))
-        return replace(op, k=ceil_div(op.k * self.sparsity.used(tokens), WHOLE)) if op.role == DOWN else op
+        if op.role not in (*ENTRY, DOWN):
+            return op
+        entry = _ffn.entering(op, self.sparsity.gated) if op.role == DOWN else op
+        used = self.sparsity.used(op.m if self.computes == "used" else larger(op.m, self.window))
+        share = used + (WHOLE - used) * self.fetch(entry, device).streamed
+        if op.role == DOWN:
+            return replace(op, k=ceil_div(op.k * share, WHOLE))
+        return replace(op, n=ceil_div(op.n * share, WHOLE))
 
     def _chunk(self, op: Linear) -> int:
         """Bytes of one random read: a neuron, or what one matrix has of it."""

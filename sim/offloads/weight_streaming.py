@@ -5,6 +5,8 @@ page by page (``page``) where pages are faulted in:
 
     GEMM    weights in main memory + bytes streamed / min(drive, link)         one after the other, or
             max of both                                                        where reads are ``overlapped`` with work
+
+Nothing takes less than a memory needs for what it receives and what is read of it.
 """
 
 from __future__ import annotations
@@ -79,11 +81,13 @@ class WeightStreaming(Offload):
         assert isinstance(stage.op, Linear)
         there = own(stage, _flash.in_main_memory(device, self.main))
         flash_ps = self.stream_ps(stage.op, device)
-        ps = larger(there.ps, flash_ps) if self.overlapped else there.ps + flash_ps
-        memory_ps = larger(there.memory_ps, flash_ps) if self.overlapped else there.memory_ps + flash_ps
         moved = self.work(stage, device, lambda *_: Work())
         read = _flash.sums([there.read, _flash.bytes_of(moved, "read_byte")])
         written = _flash.sums([there.written, _flash.bytes_of(moved, "write_byte")])
+        ps, memory_ps = there.ps + flash_ps, there.memory_ps + flash_ps
+        if self.overlapped:
+            ps = larger(larger(there.ps, flash_ps), _flash.carried_ps(device, read, written))
+            memory_ps = larger(there.memory_ps, flash_ps)
         return Timing(ps, there.compute_ps, memory_ps, read, written, there.mapping)
 
     def work(self, stage: Stage, device: Device, own: Worker) -> Work:

@@ -82,6 +82,25 @@ def test_reads_beside_work_take_the_longer_of_the_two():
     assert 0 < hidden <= step.flash_ps + step.rows_ps
 
 
+@pytest.mark.parametrize("overlapped", ["true", "false"])
+@pytest.mark.parametrize("tokens", [1, 100, 1000])
+def test_no_memory_is_asked_for_more_than_it_carries(overlapped, tokens):
+    """Rows that are moved as fast as the memory allows, beside GEMMs that go over all of its bandwidth."""
+    device = load_device(
+        "flash_rtx4090",
+        [
+            f"placement.offload.overlapped={overlapped}",
+            'placement.offload.copy_rate="51.2 GB/s"',
+            'memories.vram.bandwidth="8 GB/s"',
+        ],
+    )
+    streams = under(device, streaming(device, overlapped=overlapped == "true"))
+    for shown in (device, streams):
+        timing = time_stage(entry(pricer(shown), tokens), shown)
+        for name, memory in shown.memories.items():
+            assert memory.carried_ps(timing.read.get(name, 0), timing.written.get(name, 0)) <= timing.ps
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 @pytest.mark.parametrize("changes", [{}, {"computes": "used", "overlapped": "true", "bundle": "false"}], ids=["plain", "other"])
 def test_arrays_are_priced_as_ints_are(name, changes):
@@ -114,6 +133,21 @@ def test_prompts_stream_the_whole_ffn_into_place():
     one, prompt = fetched(design(), 1), fetched(design(), 512)
     assert (one.arranged, prompt.arranged) == (one.nbytes, 0)
     assert (prompt.nbytes, prompt.flash_ps, prompt.rows_ps) == (FFN, bytes_to_ps(FFN, 6100), 0)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("tokens", [1, 12, 24, 48, 64])
+def test_where_nothing_is_predicted_all_neurons_are_worked_on(name, tokens):
+    """Between a few tokens and long prompts: the FFN is streamed, and a part of it used, but nobody knows which."""
+    device = design(name)
+    _, _, after = pricer(device).block_stages(tokens)
+    macs = {}
+    for stage in after:
+        if stage.op.role in ("up", "down"):
+            events = stage_work(stage, device).events
+            macs[stage.op.role] = sum(n for (_, event), n in events.items() if event.startswith("mac"))
+    streamed = fetched(device, tokens).streamed
+    assert all((n == tokens * 16384 * 4096) == streamed for n in macs.values())
 
 
 def test_kernels_that_skip_neurons_go_over_fewer():
@@ -233,13 +267,19 @@ def test_the_kv_cache_gets_what_the_weights_leave():
             ["placement.offload.window=60"],
             "opt-6.7b",
             Infeasible,
-            "13.007 GB of weights stay in memory 'dram' .*neurons of 60 tokens",
+            "13.027 GB of weights stay in memory 'dram' .*neurons of 60 tokens",
         ),
         (["memories.dram.capacity='6 GB'"], "opt-6.7b", Infeasible, "which gives 6.000 GB"),
         (["memories.flash.capacity='10 GB'"], "opt-6.7b", Infeasible, "weights take 13.32 GB, of 10.00 GB that memory 'flash'"),
         ([], "opt-13b", BadInput, "placement.offload.profile: profile 'opt-6.7b' is of opt-6.7b, not of opt-13b"),
         (["placement.weights=dram"], "opt-6.7b", BadInput, "placement.weights: neuron_cache wanted weights on a drive"),
         (["placement.kv=flash"], "opt-6.7b", BadInput, "placement.kv: neuron_cache wanted 'dram', its main memory, got 'flash'"),
+        (
+            ["placement.offload.copy_rate='401 GB/s'"],
+            "opt-6.7b",
+            BadInput,
+            "placement.offload.copy_rate: wanted at most the 400000 MB/s of memory 'dram', got 401000 MB/s",
+        ),
         (["placement.offload.host=dram"], "opt-6.7b", BadInput, "placement.offload.link: neuron_cache wanted it beside 'host'"),
     ],
 )
