@@ -30,6 +30,10 @@ class Memory(Spec):
         """Picoseconds for which so many bytes read and written keep the memory busy at its peak: they share the bandwidth."""
         return self.time_ps(read + written)
 
+    def cell_events(self, read: Any, written: Any) -> dict[str, Any]:
+        """What so many bytes (ints or int64 arrays) of a stream do besides, by event: whole pages of flash, nothing of DRAM."""
+        return {}
+
     @property
     def stream_permille(self) -> int:
         """Share of the peak that a long sequential stream reaches."""

@@ -8,31 +8,26 @@ Capacity and peak bandwidth are those of the part's channels; a long stream of r
     standby                                all dies, all the time
 
 So a page that is read and sent is one ``page_read`` and ``page_bytes`` of ``read_byte``; what a core in the die computes with is
-a ``page_read`` alone. Whoever moves bytes counts the pages too (`pages`): the ledger cannot know how a stream lies in pages.
+a ``page_read`` alone. Streams count whole pages (`cell_events`); an offload that moves bytes otherwise counts its own.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from accel.base.mapping import ceil_div
 from accel.base.tech import Entry
-from memsys.base import Memory
+from memsys._flash_memory import FlashMemory
 from memsys.dram_energy import Figure
 from memsys.nand_energy import figures, joules_per_s
 from memsys.nand_part import NandPart, load_nand
 
 
-class Nand(Memory):
+class Nand(FlashMemory):
     """NAND of one part on channels of the device itself; capacity and bandwidth are the part's, or less."""
 
-    events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte", "page_read", "page_program", "block_erase")
-
-    part: str
-    """NAND, by name (`rtloom list parts`)."""
     channels: int | None = Field(default=None, gt=0, le=1024)
     """Channels, where other than the part's."""
     chips: int | None = Field(default=None, gt=0, le=1024)
@@ -49,24 +44,11 @@ class Nand(Memory):
         part = _built(data["part"], channels, chips)
         return {"capacity": f"{part.capacity} B", "bandwidth": f"{part.channels_mb_per_s} MB/s"} | data
 
-    @field_validator("part")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        load_nand(name)
-        return name
-
     @model_validator(mode="after")
     def _within_the_part(self) -> Nand:
         part = self.nand
-        for name, unit, got, most in (
-            ("capacity", "B", self.capacity, part.capacity),
-            ("bandwidth", "MB/s", self.bandwidth, part.channels_mb_per_s),
-        ):
-            if got > most:
-                raise ValueError(
-                    f"{name}: wanted at most the {most} {unit} of {part.channels} channels of {part.chips} chips of {part}, "
-                    f"got {got} {unit}"
-                )
+        what = f"{part.channels} channels of {part.chips} chips of {part}"
+        self._at_most(part.capacity, part.channels_mb_per_s, what)
         return self
 
     @property
@@ -78,10 +60,6 @@ class Nand(Memory):
     def stream_permille(self) -> int:
         """Share of the peak that a long stream of reads reaches: that of the part's channels and cells; at most all of it."""
         return min(1000, 1000 * self.nand.read_mb_per_s // self.bandwidth)
-
-    def pages(self, nbytes: Any) -> Any:
-        """Pages that hold ``nbytes`` (int or int64 array) from the start of a page."""
-        return ceil_div(nbytes, self.nand.page_bytes)
 
     def entries(self) -> tuple[Entry, ...]:
         """Joules of a byte on a channel, of a page and of a block, watts of standby, from the figures of the part."""

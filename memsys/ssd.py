@@ -23,15 +23,15 @@ from __future__ import annotations
 from contextlib import suppress
 from fractions import Fraction
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from accel.base.clock import PS_PER_US, scale_up
 from accel.base.extent import larger, smaller
 from accel.base.mapping import ceil_div
 from accel.base.tech import Entry
-from memsys.base import Memory
+from memsys._flash_memory import FlashMemory
 from memsys.dram_energy import Figure
 from memsys.link import Link, NamedLink
 from memsys.nand_energy import figures, joules_per_s
@@ -43,17 +43,13 @@ SPARE_PERMILLE = 70
 """Share of the blocks that are no capacity: a GiB of flash is sold as a GB, 7 %. Assumed."""
 
 
-class Ssd(Memory):
+class Ssd(FlashMemory):
     """NVMe drives of one NAND part, each on a link of its own. Capacity and bandwidth are those of all drives.
 
-    Events: ``read_byte`` and ``write_byte`` are bytes on the links; pages and blocks count apart, for whoever moves them.
+    Events: ``read_byte`` and ``write_byte`` are bytes on the links; pages and blocks count apart.
     """
 
-    events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte", "page_read", "page_program", "block_erase")
-
     drives: int = Field(default=1, gt=0, le=1024)
-    part: str
-    """NAND of one drive, by name (memsys/nand_parts)."""
     link: NamedLink
     """Link of one drive: a name (memsys/links) or a table."""
     queue_depth: int = Field(default=32, gt=0, le=65536)
@@ -75,33 +71,15 @@ class Ssd(Memory):
                 capacity, bandwidth = _totals(load_nand(data["part"]), link, drives, spare)
         return {"capacity": f"{max(capacity, 1)} B", "bandwidth": f"{max(bandwidth, 1)} MB/s"} | data
 
-    @field_validator("part")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        load_nand(name)
-        return name
-
     @model_validator(mode="after")
     def _within_the_drives(self) -> Ssd:
         most = _totals(self.nand, self.link, self.drives, self.spare_permille)
-        for name, unit, got, limit in zip(
-            ("capacity", "bandwidth"), ("B", "MB/s"), (self.capacity, self.bandwidth), most, strict=True
-        ):
-            if got > limit:
-                raise ValueError(
-                    f"{name}: wanted at most the {limit} {unit} of {self.drives} drives of {self.part} on {self.link.name}, "
-                    f"got {got} {unit}"
-                )
+        self._at_most(*most, f"{self.drives} drives of {self.part} on {self.link.name}")
         return self
 
     def carried_ps(self, read: Any, written: Any) -> Any:
         """Picoseconds for which so many bytes keep the links busy, whose two directions are apart."""
         return larger(self.time_ps(read), self.time_ps(written))
-
-    @property
-    def nand(self) -> NandPart:
-        """The NAND of one drive."""
-        return load_nand(self.part)
 
     @property
     def internal_mb_per_s(self) -> int:
@@ -114,10 +92,6 @@ class Ssd(Memory):
         return self.nand.program_mb_per_s
 
     # one command on one idle drive
-
-    def pages(self, nbytes: Any) -> Any:
-        """Pages that hold ``nbytes`` from the start of a page: whole pages are read and programmed."""
-        return ceil_div(nbytes, self.nand.page_bytes)
 
     def pages_ps(self, pages: Any, *, program: bool = False) -> Any:
         """For how long ``pages`` of one channel keep it busy in steady state."""

@@ -46,7 +46,7 @@ class Row:
 
 
 def stage_work(stage: Stage, device: Device) -> Work:
-    """One execution of ``stage``: events of its units, fused ops included, and bytes at its memories."""
+    """One execution of ``stage``: events of its units, fused ops included, bytes at its memories, and pages of those of flash."""
     if isinstance(stage.op, Collective):  # time that is not hidden; what is shipped belongs to the stage that makes it
         return Work()
     offload = device.placement.offload
@@ -57,6 +57,9 @@ def stage_work(stage: Stage, device: Device) -> Work:
     read, written = traffic(slot.unit.fetched(stage.op), slot, device)
     for event, moved in (("read_byte", read), ("write_byte", written)):
         for memory, count in moved.items():
+            done.events[memory, event] = done.events[memory, event] + count
+    for memory in {**read, **written}:
+        for event, count in device.memories[memory].cell_events(read.get(memory, 0), written.get(memory, 0)).items():
             done.events[memory, event] = done.events[memory, event] + count
     return done
 

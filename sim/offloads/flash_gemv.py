@@ -152,8 +152,6 @@ class FlashGemv(Offload):
         done.add(own(stage, _without(device)), 1 - here)
         done.add(own(_one_vector(stage, rest), _without(device)), here * op.m)
         done.add(self._in_dies(op, shared, device), here * op.m)
-        sent = flash.pages(op.weight_bytes) * (1 - here) + flash.pages(op.weights.nbytes(rest * op.k)) * (here * op.m)
-        done.events[weights, "page_read"] += sent
         return done
 
     def weights_read(self, work: Work, device: Device) -> int:

@@ -1,0 +1,57 @@
+"""Does flash that a device streams from count the pages that it senses and programs, whether or not an offload is there?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sim.energy import stage_work
+from sim.lowering import Stage
+from sim.system import Device, load_device
+from workloads.formats import FORMATS
+from workloads.ops import Attention, Linear
+
+S = load_device("cambricon_llm_s")
+PAGE = 16384
+
+
+def plain(**places: str) -> Device:
+    """The platform without its offload, and tensors at other ``places``."""
+    return S.model_copy(update={"placement": S.placement.model_copy(update={"offload": None, **places})})
+
+
+def matrix(m, n: int = 4096, k: int = 4096) -> Stage:
+    int8 = FORMATS["int8"]
+    return Stage(Linear(role="qkv", m=m, n=n, k=k, weights=int8, activations=int8, output=FORMATS["int32"]), "npu")
+
+
+@pytest.mark.parametrize("m", [1, 100, 4096])
+def test_streamed_weights_are_whole_pages_read(m):
+    events = stage_work(matrix(m), plain()).events
+    assert events["flash", "page_read"] == -(-events["flash", "read_byte"] // PAGE) >= 4096 * 4096 // PAGE
+    assert events["flash", "page_program"] == events["flash", "block_erase"] == 0
+
+
+def test_what_is_written_is_programmed_and_erased():
+    events = stage_work(matrix(4096), plain(activations="flash")).events
+    assert events["flash", "page_program"] == -(-events["flash", "write_byte"] // PAGE) > 0
+    assert events["flash", "block_erase"] == events["flash", "page_program"] // 256
+
+
+def test_arrays_count_the_pages_of_their_entries():
+    rows = [1, 7, 4096]
+    many = stage_work(matrix(np.array(rows)), plain()).events["flash", "page_read"]
+    assert np.broadcast_to(many, 3).tolist() == [stage_work(matrix(m), plain()).events["flash", "page_read"] for m in rows]
+
+
+def test_weights_fetched_again_are_pages_read_again():
+    """The down projection of OPT-6.7B for 64 tokens, which the chip's buffer does not hold: it streams all weights twice."""
+    events = stage_work(matrix(64, k=16384), S).events
+    assert events["flash", "read_byte"] == 2 * 4096 * 16384
+    assert events["flash", "page_read"] == -(-events["flash", "read_byte"] // PAGE)
+
+
+def test_memories_that_are_no_flash_count_bytes_alone():
+    attention = Attention(role="decode", tokens=1, pairs=100, context=100, heads=32, kv_heads=32, head_dim=128, requests=1)
+    events = stage_work(Stage(attention, "attention"), plain()).events
+    assert {event for name, event in events if name == "lpddr"} == {"read_byte", "write_byte"}
