@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import field_validator
 
 from sim.errors import BadInput
-from workloads.ops import FP16, Linear
+from sim.offloads.base import Offload
+from sim.work import Work
+from workloads import sparsity
+from workloads.ops import FP16, Linear, Op
 from workloads.sparsity import Sparsity, SparsityError
 
 if TYPE_CHECKING:
@@ -15,6 +21,50 @@ if TYPE_CHECKING:
     from workloads.model import Precision, Transformer
 
 ENTRY, DOWN = ("gate_up", "up"), "down"  # roles of the FFN's matrices; a gate of its own is refused
+PROMPT = "the rest of an FFN that prompts stream"
+"""What neurons that come and go need room for besides those that stay."""
+
+
+class ByNeuron(Offload):
+    """FFN neurons in ``placement.weights``, a drive, of which a profile of activity says how many a step reads."""
+
+    main: str
+    """The memory in which all else lies, and from which units work."""
+    profile: str
+    """Activation sparsity of the model: a file of workloads/sparsity_profiles."""
+    activity: Literal["profile", "least", "most"] = "profile"
+    """How much of what tokens use is to be read: as the profile says, as little as can be, or all."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        sparsity.load(name)
+        return name
+
+    @property
+    def sparsity(self) -> Sparsity:
+        """The profile itself."""
+        return sparsity.load(self.profile)
+
+    def ends(self) -> dict[str, Self]:
+        return {end: self.model_copy(update={"activity": end}) for end in ("least", "most")}
+
+    @abstractmethod
+    def held(self, model: Transformer, precision: Precision) -> dict[str, int]:
+        """Bytes of weights in ``main``, by what they are."""
+
+    def held_bytes(self, model: Transformer, precision: Precision) -> int:
+        return sum(self.held(model, precision).values())
+
+    def takes(self, op: Op) -> bool:
+        return isinstance(op, Linear)
+
+    def weights_read(self, work: Work, device: Device) -> int:
+        return work.events[device.placement.weights, "read_byte"] + work.events[self.main, "read_byte"]
+
+    def weights_wanted(self, nbytes: int) -> int:
+        """The share that one token uses: attention, which is read whole, is more."""
+        return nbytes * self.sparsity.used(1) // sparsity.WHOLE
 
 
 def matrices(op: Linear) -> int:

@@ -64,14 +64,15 @@ def random_read_ps(device: Device, nbytes: Any, chunk: int) -> Any:
     return bytes_to_ps(nbytes, int(drive.read_mb_per_s(chunk)) * getattr(drive, "drives", 1))
 
 
-def count_read(done: Work, device: Device, nbytes: Any, chunk: int, into: str) -> None:
-    """Add to ``done`` what reads of ``nbytes`` in chunks do: bytes of the drive, its pages where it knows them, and their arrival
-    in the memory ``into``."""
+def count_read(done: Work, device: Device, nbytes: Any, chunk: int, into: str, *, streamed: Any = 0) -> None:
+    """Add to ``done`` what reads of ``nbytes`` in chunks do, or in one where ``streamed`` is 1: bytes of the drive, its pages
+    where it knows them, and their arrival in the memory ``into``."""
     name = device.placement.weights
     drive: Any = device.memories[name]
     add(done, name, "read_byte", nbytes)
     if hasattr(drive, "pages"):
-        add(done, name, "page_read", ceil_div(nbytes, chunk) * drive.pages(chunk))
+        by_chunk = ceil_div(nbytes, chunk) * drive.pages(chunk)
+        add(done, name, "page_read", by_chunk + (drive.pages(nbytes) - by_chunk) * streamed)
     add(done, into, "write_byte", nbytes)
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from accel.base.clock import PS_PER_MS, bytes_to_ps
 from accel.base.extent import larger
@@ -29,19 +29,18 @@ from accel.base.quantity import MBytesPerSecond
 from memsys.link import NamedLink
 from sim.errors import BadInput
 from sim.offloads import _ffn, _flash
-from sim.offloads._ffn import DOWN, ENTRY
-from sim.offloads.base import Offload, Timer, Worker
+from sim.offloads._ffn import DOWN, ENTRY, ByNeuron
+from sim.offloads.base import Timer, Worker
 from sim.timing import Timing
 from sim.work import Work
 from workloads import sparsity
-from workloads.ops import Linear, Op
+from workloads.ops import Linear
 
 if TYPE_CHECKING:
     from sim.lowering import Stage
     from sim.system import Device
     from workloads.model import Precision, Transformer
 
-PROMPT = "the rest of an FFN that prompts stream"
 COPIES = 4  # a row read and written where a neuron leaves, and where one comes
 WHOLE = sparsity.WHOLE
 
@@ -57,13 +56,9 @@ class Fetch(NamedTuple):
     streamed: Any
 
 
-class NeuronCache(Offload):
+class NeuronCache(ByNeuron):
     """FFN neurons in ``placement.weights``, a drive; those of a window of tokens, and all other weights, in main memory."""
 
-    main: str
-    """The memory in which all else lies, and from which units work."""
-    profile: str
-    """Activation sparsity of the model: a file of workloads/sparsity_profiles."""
     window: int = Field(ge=1, le=sparsity.LONGEST)
     """k: tokens whose neurons stay in ``main``."""
     bundle: bool = True
@@ -78,25 +73,9 @@ class NeuronCache(Offload):
     """The host's memory, in which rows are put in order where ``main`` is that of a device behind ``link``."""
     link: NamedLink | None = None
     """From ``host`` to ``main``."""
-    activity: Literal["profile", "least", "most"] = "profile"
-    """How much of what tokens use is new: as the profile says, none of it, or all of it."""
-
-    @field_validator("profile")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        sparsity.load(name)
-        return name
 
     def parts(self) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {"main": self.main} | ({} if self.host is None else {"host": self.host})
-
-    @property
-    def sparsity(self) -> sparsity.Sparsity:
-        """The profile itself."""
-        return sparsity.load(self.profile)
-
-    def ends(self) -> dict[str, Offload]:
-        return {end: self.model_copy(update={"activity": end}) for end in ("least", "most")}
 
     # what fits
 
@@ -114,23 +93,16 @@ class NeuronCache(Offload):
             )
 
     def held(self, model: Transformer, precision: Precision) -> dict[str, int]:
-        """Bytes of weights in ``main``, by what they are."""
         ffn = _ffn.ffn_bytes(model, precision)
         window = ceil_div(ffn * self.sparsity.used(self.window), WHOLE)
         return {
             "embeddings, attention, norms": model.weight_bytes(precision) - ffn,
             "predictors": _ffn.predictor_bytes(model, self.sparsity),
             f"neurons of {self.window} tokens": window,
-            PROMPT: ceil_div(ffn - window, model.layers),
+            _ffn.PROMPT: ceil_div(ffn - window, model.layers),
         }
 
-    def held_bytes(self, model: Transformer, precision: Precision) -> int:
-        return sum(self.held(model, precision).values())
-
     # one block
-
-    def takes(self, op: Op) -> bool:
-        return isinstance(op, Linear)
 
     def time(self, stage: Stage, device: Device, own: Timer) -> Timing:
         op = stage.op
@@ -167,7 +139,7 @@ class NeuronCache(Offload):
         for ahead in _ffn.predictors(stage, self.sparsity, stage.unit, step.streamed):
             done.add(own(ahead, there))
         host = self.host or self.main
-        _flash.count_read(done, device, step.nbytes, self._chunk(op), host)
+        _flash.count_read(done, device, step.nbytes, self._chunk(op), host, streamed=step.streamed)
         for event in ("read_byte", "write_byte"):
             _flash.add(done, host, event, step.arranged * COPIES // 2)
         _flash.count_upload(done, step.nbytes, host, self.main)
@@ -207,15 +179,6 @@ class NeuronCache(Offload):
             rows_ps + (place_ps - rows_ps) * streamed,
             streamed,
         )
-
-    # laws of a run
-
-    def weights_read(self, work: Work, device: Device) -> int:
-        return work.events[device.placement.weights, "read_byte"] + work.events[self.main, "read_byte"]
-
-    def weights_wanted(self, nbytes: int) -> int:
-        """The share that one token uses: attention, which is read whole, is more."""
-        return nbytes * self.sparsity.used(1) // WHOLE
 
 
 def _label(step: Fetch, predicted_ps: Any, mapping: str) -> str:

@@ -4,35 +4,35 @@ After PowerInfer-2 (arXiv 2406.06282). Main memory holds embeddings, attention, 
 hottest h for good, the rest least recently used. With used(m) of the profile (`workloads.sparsity`), and T the window of an LRU
 cache of size c:
 
-    read      fresh(T, m) neurons in random reads, padded to whole pages; with ``gate_first`` the gate alone, and the other
-              matrices only of the ``coactive_permille`` whose gate opens
+    read      fresh(T, m) neurons, none of them hot, in random reads, padded to whole pages; with ``gate_first`` the gate alone,
+              and the other matrices only of the ``coactive_permille`` whose gate opens
     GEMMs     h of the neurons on ``dense``, used(m) less what falls on hot ones on ``sparse``, side by side:
               max(dense, sparse, bytes of both / bandwidth)
-    FFN       predictors + GEMMs + what reads take longer than GEMMs + GEMMs of the last cluster of ``cluster`` neurons read;
+    FFN       predictors + max(GEMMs, read + GEMMs of the last cluster of ``cluster`` neurons read);
               predictors + GEMMs + read where they are not ``pipelined``
 
-Prompts that use nearly all: the missing share 1 - c is streamed in order, all neurons are dense, and nothing is predicted. Reads
-are timed with the first matrix of the FFN.
+Prompts that use nearly all: the missing share 1 - c is streamed in order, all neurons are dense, and nothing is predicted. What
+reads take longer than the GEMMs of both matrices is timed with the first one.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accel.base.clock import bytes_to_ps
 from accel.base.extent import larger, smaller
 from accel.base.mapping import ceil_div
 from accel.base.quantity import Bytes
 from sim.offloads import _ffn, _flash
-from sim.offloads._ffn import DOWN, ENTRY
-from sim.offloads.base import Offload, Timer, Worker
+from sim.offloads._ffn import DOWN, ENTRY, ByNeuron
+from sim.offloads.base import Timer, Worker
 from sim.timing import Timing
 from sim.work import Work
 from workloads import sparsity
-from workloads.ops import Linear, Op
+from workloads.ops import Linear
 
 if TYPE_CHECKING:
     from sim.lowering import Stage
@@ -44,24 +44,20 @@ PERMILLE = WHOLE // 1000
 
 
 class Clusters(NamedTuple):
-    """What one block does for its FFN: bytes read, their picoseconds, clusters they come in; ppm of neurons dense and sparse;
-    and 1 where the missing ones are streamed in order."""
+    """What one block does for its FFN: bytes read, and their picoseconds; ppm of neurons dense, sparse, and in the last cluster
+    that is read; and 1 where the missing ones are streamed in order."""
 
     nbytes: Any
     flash_ps: Any
-    count: Any
     dense: Any
     sparse: Any
+    last: Any
     streamed: Any
 
 
-class NeuronClusters(Offload):
+class NeuronClusters(ByNeuron):
     """FFN neurons in ``placement.weights``, a drive; hot and lately used ones, and all other weights, in main memory."""
 
-    main: str
-    """The memory in which all else lies, and from which units work."""
-    profile: str
-    """Activation sparsity of the model: a file of workloads/sparsity_profiles."""
     dense: str
     """The unit of hot clusters, and of all neurons of prompts."""
     sparse: str
@@ -80,14 +76,6 @@ class NeuronClusters(Offload):
     """Whether the gate is read first, and the rest only where it opens."""
     coactive_permille: int = Field(default=1000, gt=0, le=1000)
     """Neurons read whose gate opens."""
-    activity: Literal["profile", "least", "most"] = "profile"
-    """How much of what tokens use is missing: as the profile says, none of it, or all that is cold."""
-
-    @field_validator("profile")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        sparsity.load(name)
-        return name
 
     @model_validator(mode="after")
     def _hot_fits(self) -> NeuronClusters:
@@ -100,14 +88,6 @@ class NeuronClusters(Offload):
     def parts(self) -> tuple[dict[str, str], dict[str, str]]:
         return {"dense": self.dense, "sparse": self.sparse}, {"main": self.main}
 
-    @property
-    def sparsity(self) -> sparsity.Sparsity:
-        """The profile itself."""
-        return sparsity.load(self.profile)
-
-    def ends(self) -> dict[str, Offload]:
-        return {end: self.model_copy(update={"activity": end}) for end in ("least", "most")}
-
     # what fits
 
     def check(self, device: Device, model: Transformer, precision: Precision) -> None:
@@ -116,46 +96,49 @@ class NeuronClusters(Offload):
         _flash.check_room(device, self.main, self.held(model, precision))
 
     def held(self, model: Transformer, precision: Precision) -> dict[str, int]:
-        """Bytes of weights in ``main``, by what they are."""
         ffn = _ffn.ffn_bytes(model, precision)
+        cached = ceil_div(ffn * self.cached_permille, 1000)
         return {
             "embeddings, attention, norms": model.weight_bytes(precision) - ffn,
             "predictors": _ffn.predictor_bytes(model, self.sparsity),
-            "neurons": ceil_div(ffn * self.cached_permille, 1000),
+            "neurons": cached,
+            _ffn.PROMPT: ceil_div(ffn - cached, model.layers),
         }
 
-    def held_bytes(self, model: Transformer, precision: Precision) -> int:
-        return sum(self.held(model, precision).values())
-
     # one block
-
-    def takes(self, op: Op) -> bool:
-        return isinstance(op, Linear)
 
     def time(self, stage: Stage, device: Device, own: Timer) -> Timing:
         op, there = stage.op, _flash.in_main_memory(device, self.main)
         assert isinstance(op, Linear)
         if op.role not in (*ENTRY, DOWN):
             return own(stage, there)
-        done = self._beside(stage, self.clusters(op, device), there, own)
+        step = self.clusters(op, device)
+        done = self._beside(stage, step, there, own)
         if op.role == DOWN:
             return done
-        step = self.clusters(op, device)
-        ending = replace(stage, op=_ffn.ending(op), fused=())
-        work_ps = done.ps + self._beside(ending, step, there, own).ps
-        exposed = step.flash_ps
-        if self.pipelined:
-            exposed = larger(step.flash_ps - work_ps, 0) + ceil_div(smaller(step.flash_ps, work_ps), step.count)
         predicted = [own(ahead, there) for ahead in _ffn.predictors(stage, self.sparsity, self.sparse, step.streamed)]
         moved = self._read(stage, device)
         read, written = (
             _flash.sums([*(getattr(timing, way) for timing in (done, *predicted)), _flash.bytes_of(moved, event)])
             for way, event in (("read", "read_byte"), ("written", "write_byte"))
         )
+        exposed = self._exposed(stage, step, done, there, own) if self.pipelined else step.flash_ps
         ps = sum(timing.ps for timing in predicted) + done.ps + exposed
         compute_ps = done.compute_ps + sum(timing.compute_ps for timing in predicted)
         memory_ps = done.memory_ps + exposed + sum(timing.memory_ps for timing in predicted)
         return Timing(ps, compute_ps, memory_ps, read, written, done.mapping)
+
+    def _exposed(self, stage: Stage, step: Clusters, done: Timing, there: Device, own: Timer) -> Any:
+        """Picoseconds by which reads outlast the GEMMs of the FFN that ``stage`` enters and ``done`` times: those of the last
+        cluster wait for its neurons, and the main memory takes them in beside what GEMMs read of it."""
+        assert isinstance(stage.op, Linear)
+        ending = replace(stage, op=_ffn.ending(stage.op), fused=())
+        end = self._beside(ending, step, there, own)
+        last = step._replace(dense=step.last * step.streamed, sparse=step.last * (1 - step.streamed))
+        last_ps = sum(self._beside(part, last, there, own).ps for part in (replace(stage, fused=()), ending))
+        taken = sum(moved[self.main] for timing in (done, end) for moved in (timing.read, timing.written)) + step.nbytes
+        reads_ps = (step.flash_ps + last_ps) * (step.nbytes > 0)
+        return larger(larger(reads_ps, there.memories[self.main].time_ps(taken)) - done.ps - end.ps, 0)
 
     def work(self, stage: Stage, device: Device, own: Worker) -> Work:
         op, there = stage.op, _flash.in_main_memory(device, self.main)
@@ -176,7 +159,8 @@ class NeuronClusters(Offload):
         """The reads of one block."""
         op, done = stage.op, Work()
         assert isinstance(op, Linear)
-        _flash.count_read(done, device, self.clusters(op, device).nbytes, self._pages(op)[0], self.main)
+        step = self.clusters(op, device)
+        _flash.count_read(done, device, step.nbytes, self._pages(op)[0], self.main, streamed=step.streamed)
         return done
 
     def _split(self, stage: Stage, step: Clusters) -> list[Stage]:
@@ -222,27 +206,21 @@ class NeuronClusters(Offload):
             "least": larger(used - cached, 0),
             "most": cold,
         }
-        fresh = ceil_div(_ffn.neurons(op) * fresh_of[self.activity], WHOLE)
+        neurons = _ffn.neurons(op)
+        fresh = ceil_div(neurons * smaller(fresh_of[self.activity], cold), WHOLE)
         first, second = self._pages(op)
         random = fresh * first + ceil_div(fresh * self.coactive_permille, 1000) * second
         random_ps = _flash.random_read_ps(device, random, first)
-        missing = ceil_div(_ffn.neurons(op) * (1000 - self.cached_permille), 1000) * op.weights.nbytes(op.k) * _ffn.matrices(op)
+        absent = ceil_div(neurons * (1000 - self.cached_permille), 1000)
+        missing = absent * op.weights.nbytes(op.k) * _ffn.matrices(op)
         stream_ps = bytes_to_ps(missing, device.memories[device.placement.weights].bandwidth)
         streamed = (random_ps > stream_ps) * 1
+        read = fresh + (absent - fresh) * streamed
         return Clusters(
             random + (missing - random) * streamed,
             random_ps + (stream_ps - random_ps) * streamed,
-            larger(ceil_div(fresh, self.cluster), 1),
             hot + (WHOLE - hot) * streamed,
             cold * (1 - streamed),
+            smaller(smaller(self.cluster, read) * WHOLE // neurons, cold + (WHOLE - cold) * streamed),
             streamed,
         )
-
-    # laws of a run
-
-    def weights_read(self, work: Work, device: Device) -> int:
-        return work.events[device.placement.weights, "read_byte"] + work.events[self.main, "read_byte"]
-
-    def weights_wanted(self, nbytes: int) -> int:
-        """The share that one token uses: attention, which is read whole, is more."""
-        return nbytes * self.sparsity.used(1) // WHOLE

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from accel.base.clock import PS_PER_MS
 from sim.experiment import load_model
-from sim.offloads._ffn import ENTRY
+from sim.offloads._ffn import ENTRY, PROMPT
 from sim.offloads.base import Offload
-from sim.offloads.neuron_cache import PROMPT, NeuronCache
+from sim.offloads.neuron_cache import NeuronCache
 from sim.offloads.weight_streaming import WeightStreaming
 from sim.pricing import StepPricer
 from sim.reproductions.base import Row

@@ -201,6 +201,15 @@ def test_bytes_of_a_stage_are_those_of_its_time():
     assert work.events["host", "read_byte"] == 3 * fresh  # two rows for each, and what is uploaded
 
 
+@pytest.mark.parametrize("bundle", ["true", "false"])
+def test_a_stream_reads_every_page_once(bundle):
+    """However small the reads of single tokens are: of rows of 8 KiB from pages of 16 KiB each reads one."""
+    device = load_device("flash_rtx4090", ["memories.flash.part=simplessd", f"placement.offload.bundle={bundle}"])
+    prompt, token = (stage_work(entry(pricer(device), tokens), device).events for tokens in (512, 1))
+    assert prompt["flash", "page_read"] == FFN // 16384
+    assert token["flash", "page_read"] == token["flash", "read_byte"] // (NEURON if bundle == "true" else NEURON // 2)
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_trace_is_served_and_keeps_the_laws(name):
     lengths = np.array([40, 100], np.int64), np.array([6, 3], np.int64)

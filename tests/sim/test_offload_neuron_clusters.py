@@ -92,6 +92,35 @@ def test_reads_hide_behind_work_but_for_the_last_cluster():
     assert finer < piped  # less is left when the last cluster has come
 
 
+def fast_drive() -> Device:
+    reads = 'memories.flash.random_reads=[{chunk = "4096 B", rate = "4 GB/s"}]'
+    return load_device("phone_oneplus12", [reads])
+
+
+def test_reads_that_are_quick_cost_the_bandwidth_that_they_take():
+    """The last cluster is there before all others have been worked on, for which GEMMs take all of the memory's bandwidth."""
+    whole, step = ffn_ps(design(cached_permille=1000), 1), clusters(fast_drive(), 1)
+    assert step.flash_ps < whole / 3
+    assert whole < ffn_ps(fast_drive(), 1) <= whole + bytes_to_ps(step.nbytes, 59_600) + 4  # roundings
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 1000), st.integers(1, 14336), st.integers(1, 600))
+def test_an_ffn_takes_no_less_than_reads_or_work_and_no_more_than_both(cached, cluster, tokens):
+    changes = {"hot_permille": min(200, cached), "cached_permille": cached, "cluster": cluster}
+    piped, serial = (ffn_ps(design(**changes, pipelined=each), tokens) for each in ("true", "false"))
+    flash_ps = clusters(design(**changes), tokens).flash_ps
+    assert max(flash_ps, serial - flash_ps) <= piped <= serial
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 500])
+def test_the_memory_takes_in_what_is_read_beside_gemms(tokens):
+    device = fast_drive()
+    timings = [time_stage(stage, device) for stage in stages(device, tokens)]
+    moved = sum(timing.read["dram"] + timing.written["dram"] for timing in timings)
+    assert device.memories["dram"].time_ps(moved) <= sum(timing.ps for timing in timings)
+
+
 def test_prompts_are_dense_and_stream_what_is_missing():
     step = clusters(design(), 512)
     assert (step.dense, step.sparse, step.streamed) == (1_000_000, 0, 1)
@@ -107,6 +136,19 @@ def test_larger_caches_read_less(hot, cached, tokens):
     assert 0 <= step.sparse <= 1_000_000 - min(hot * 1000, own(device).sparsity.used(tokens)) or step.streamed
     if cached < 1000:
         assert clusters(design(hot_permille=hot, cached_permille=cached + 1), tokens).nbytes <= step.nbytes + 8192
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 1000), st.integers(1, 200))
+def test_no_hot_neuron_is_read(hot, cached, tokens):
+    """Also where a cache is smaller than what one token uses, and so keeps none of it but what stays for good."""
+    device = design(hot_permille=min(hot, cached), cached_permille=cached)
+    found = {}
+    for end, offload in {"profile": own(device), **own(device).ends()}.items():
+        found[end] = offload.clusters(stages(device, tokens)[0].op, device)
+    if not found["most"].streamed:
+        assert found["least"].nbytes <= found["profile"].nbytes + 8192
+        assert found["profile"].nbytes <= found["most"].nbytes
 
 
 def test_both_matrices_of_an_ffn_see_the_same_clusters():
@@ -192,7 +234,7 @@ def test_wrong_settings_are_named(changes, message):
             ["memories.dram.capacity='2 GB'"],
             "mistral-7b",
             Infeasible,
-            r"GB of weights stay in memory 'dram' .*neurons 1.762 GB\)",
+            "GB of weights stay in memory 'dram' .*neurons 1.762 GB, the rest of an FFN that prompts stream 0.055 GB",
         ),
         ([], "opt-6.7b", BadInput, "profile 'bamboo-7b' is of mistral-7b, not of opt-6.7b; use opt-6.7b"),
         (
