@@ -15,7 +15,7 @@ Entries of the queues (64 and 16 B) are not charged. A write ends when its pages
 
     min(link, internal n / (p page), queue depth n / latency(n))
 
-with no fitted factor. `memsys.drive.nvme` is the same drive as SimPy resources.
+with no fitted factor, and at most the bandwidth that is stated. `memsys.drive.nvme` is the same drive as SimPy resources.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ class Ssd(FlashMemory):
         on_link = chunk * self.link.bandwidth // self.link.wire_bytes(chunk)
         in_flash = flash_mb_per_s * chunk // (self.pages(chunk) * self.nand.page_bytes)
         each_ps = ceil_div(latency_ps, self.queue_depth)  # first, as depth x chunk x 10^6 may leave int64
-        return smaller(smaller(on_link, in_flash), chunk * PS_PER_US // each_ps)
+        rate = smaller(smaller(on_link, in_flash), chunk * PS_PER_US // each_ps)
+        return smaller(rate, self.bandwidth // self.drives)  # which may be stated lower
 
     def entries(self) -> tuple[Entry, ...]:
         """Joules of a byte on the link, of a page and of a block, from the figures of link and part; standby of all dies."""

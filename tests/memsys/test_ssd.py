@@ -48,6 +48,12 @@ def test_totals_are_those_of_the_drives_less_their_spare_blocks(name):
     assert one.bandwidth == min(one.link.payload_mb_per_s, part.read_mb_per_s)
 
 
+def test_a_bandwidth_stated_lower_holds_for_commands_too():
+    memory = Ssd.from_data(CSD | {"drives": 4, "bandwidth": "2 GB/s"})
+    assert memory.read_mb_per_s(1 << 20) == memory.write_mb_per_s(1 << 24) == 500
+    assert memory.internal_mb_per_s == Ssd.from_data(CSD).internal_mb_per_s  # reads inside do not pass it
+
+
 def test_small_random_reads_wait_for_the_queue():
     """MQSim's drive at a depth of 32: 1.29 GB/s in pages of 4 KiB, where InstAttention's FlexGen needs about 1.3 GB/s."""
     memory = Ssd.from_data(MQSIM)
