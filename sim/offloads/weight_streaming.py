@@ -1,7 +1,7 @@
 """Weights on flash, streamed in full for every step: what offloading costs where nothing is known of activations.
 
-Of every matrix ``resident_permille`` stays in main memory; the rest is read when its GEMM is due, in long sequential reads, or
-page by page (``page``) where pages are faulted in:
+Of every matrix ``resident_permille`` stays in main memory, as do tables whose rows are looked up; the rest is read when its GEMM
+is due, in long sequential reads, or page by page (``page``) where pages are faulted in:
 
     GEMM    weights in main memory + bytes streamed / min(drive, link)         one after the other, or
             max of both                                                        where reads are ``overlapped`` with work
@@ -11,6 +11,7 @@ Nothing takes less than a memory needs for what it receives and what is read of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -38,7 +39,7 @@ class WeightStreaming(Offload):
     main: str
     """The memory in which all else lies, and from which units work."""
     resident_permille: int = Field(default=0, ge=0, le=1000)
-    """Share of the weights that stays in ``main``."""
+    """Share of every matrix that stays in ``main``."""
     page: Bytes | None = None
     """What is read at a time; None: long sequential reads."""
     overlapped: bool = False
@@ -60,22 +61,27 @@ class WeightStreaming(Offload):
         return sum(self._held(model, precision).values())
 
     def _held(self, model: Transformer, precision: Precision) -> dict[str, int]:
-        resident = ceil_div(model.weight_bytes(precision) * self.resident_permille, 1000)
-        return {"resident": resident, "the matrix that is read": _flash.largest_matrix(model, precision)}
+        linear = model.layers * model.block_weight_bytes(precision) + precision.lm_head.nbytes(model.vocab * model.hidden)
+        return {
+            "embeddings, norms": replace(model, tied=False).weight_bytes(precision) - linear,
+            "resident": ceil_div(linear * self.resident_permille, 1000),
+            "the matrix that is read": self._streamed(_flash.largest_matrix(model, precision)),
+        }
 
     def takes(self, op: Op) -> bool:
         return isinstance(op, Linear)
 
-    def _streamed(self, op: Linear) -> Any:
-        return ceil_div(op.weight_bytes * (1000 - self.resident_permille), 1000)
+    def _streamed(self, nbytes: int) -> int:
+        return ceil_div(nbytes * (1000 - self.resident_permille), 1000)
 
     def stream_ps(self, op: Linear, device: Device) -> Any:
         """Picoseconds in which the weights of ``op`` that are not resident come from flash."""
+        nbytes = self._streamed(op.weight_bytes)
         if self.page is None:
-            flash_ps = bytes_to_ps(self._streamed(op), device.memories[device.placement.weights].bandwidth)
+            flash_ps = bytes_to_ps(nbytes, device.memories[device.placement.weights].bandwidth)
         else:
-            flash_ps = _flash.random_read_ps(device, self._streamed(op), self.page)
-        return larger(flash_ps, _flash.upload_ps(self.link, self._streamed(op)))
+            flash_ps = _flash.random_read_ps(device, nbytes, self.page)
+        return larger(flash_ps, _flash.upload_ps(self.link, nbytes))
 
     def time(self, stage: Stage, device: Device, own: Timer) -> Timing:
         assert isinstance(stage.op, Linear)
@@ -93,11 +99,11 @@ class WeightStreaming(Offload):
     def work(self, stage: Stage, device: Device, own: Worker) -> Work:
         assert isinstance(stage.op, Linear)
         done = own(stage, _flash.in_main_memory(device, self.main))
-        nbytes, host = self._streamed(stage.op), self.host or self.main
+        nbytes, host = self._streamed(stage.op.weight_bytes), self.host or self.main
         if nbytes:
             _flash.count_read(done, device, nbytes, self.page or nbytes, host)
             _flash.count_upload(done, nbytes, host, self.main)
         return done
 
     def weights_wanted(self, nbytes: int) -> int:
-        return ceil_div(nbytes * (1000 - self.resident_permille), 1000)
+        return self._streamed(nbytes)

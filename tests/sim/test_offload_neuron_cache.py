@@ -240,6 +240,17 @@ def test_all_weights_are_streamed_but_the_resident_ones():
         assert work.events["flash", "read_byte"] == linear * (1000 - permille) // 1000
 
 
+@pytest.mark.parametrize("permille", [0, 300, 1000])
+def test_tables_and_norms_stay_and_what_is_streamed_has_room(permille):
+    """Rows of the tables are looked up in main memory, where they must then be; a tied one is streamed for the head as well."""
+    held = streaming(design(), resident_permille=permille).held_bytes(OPT, Precision())
+    linear = OPT.layers * OPT.block_weight_bytes() + 2 * OPT.vocab * OPT.hidden
+    tables = 2 * OPT.vocab * OPT.hidden + 2 * OPT.learned_positions * OPT.hidden
+    head = 2 * OPT.vocab * OPT.hidden  # the largest matrix
+    least = tables + (linear * permille + head * (1000 - permille)) // 1000
+    assert least < held < least + 6_000_000  # biases and norms
+
+
 def roomy(device: Device):
     return device.memories | {"dram": device.memories["dram"].model_copy(update={"capacity": 32 * 10**9})}
 
