@@ -1,4 +1,4 @@
-"""Watches a trace of page operations: one thing at a time, each in full and in order, registers free, nobody passed too often.
+"""Watches a trace of page operations: one thing at a time, each in full, registers free, a block changed in order.
 
 It shares no code with the engine: each rule is looked up among all intervals by brute force. So it is slow, and sees what the
 engine and its specification could both have got wrong.
@@ -139,23 +139,16 @@ def _registers(own: _Own, done: dict[int, dict[str, list[Interval]]]) -> Iterabl
     reads = [op for op in own.numbers if own.kind[op] is Kind.READ and done[op]["out"] and done[op]["sense"]]
     for op in reads:
         sensed, left = done[op]["sense"][-1].end, done[op]["out"][0].end
-        later = {
-            sense.end if own.part.cache_read and own.kind[other] is Kind.READ else sense.start
-            for other in own.numbers
-            if own.die[other] == own.die[op] and other != op
-            for sense in done[other]["sense"]
-            if sense.start >= sensed
-        }
-        if own.part.cache_read:  # one reading may be sensed behind it, and waits in the other register
-            behind = [
-                other
-                for other in reads
-                if own.die[other] == own.die[op] and done[other]["sense"][-1].end > sensed and done[other]["sense"][-1].end < left
-            ]
-            if len({done[other]["sense"][-1].end for other in behind}) > 1:
+        others = [other for other in own.numbers if own.die[other] == own.die[op] and other != op]
+        if own.part.cache_read:  # one job of reads may be sensed behind it, and waits in the other register
+            cached = [done[other]["sense"][-1].end for other in others if own.kind[other] is Kind.READ and done[other]["sense"]]
+            behind = [end for end in cached if sensed < end < left]
+            if len(set(behind)) > 1:
                 yield f"operation {op}: {len(behind)} reads are sensed behind it before it has left at {left}"
-        elif any(start < left for start in later):
-            yield f"operation {op}: its register is used again at {min(later)}, before it has left at {left}"
+            others = [other for other in others if own.kind[other] is not Kind.READ]
+        uses = [use.start for other in others for use in (*done[other]["load"], *done[other]["sense"])]
+        if soon := [start for start in uses if sensed <= start < left]:
+            yield f"operation {op}: its register is used again at {min(soon)}, before it has left at {left}"
 
 
 def _order(own: _Own, done: dict[int, dict[str, list[Interval]]]) -> Iterable[str]:

@@ -111,6 +111,18 @@ def test_a_register_that_is_used_again_before_its_page_has_left():
     assert "2 reads are sensed behind it" in seen(moved, part, reads)
 
 
+def test_a_program_that_overwrites_a_page_which_waits_to_leave():
+    """A cache register takes the page of a next reading, not that of a program."""
+    zeros = np.zeros(2, np.int64)
+    part = part_of(cache_read=True, planes=1)
+    both = Operations(np.array([READ, PROGRAM]), Place(zeros, zeros, zeros, zeros, np.arange(2), zeros))
+    trace = run(part, both, traced=True).trace[0]
+    assert seen(trace, part, both) == ""
+    load = next(i for i in trace if i.what == "load")
+    moved = [i._replace(start=load.end, end=load.end + i.end - i.start) if i.what == "out" else i for i in trace]
+    assert f"operation 0: its register is used again at {load.start}, before" in seen(moved, part, both)
+
+
 def test_a_read_that_overtakes_the_program_of_its_block():
     zeros = np.zeros(2, np.int64)
     part = part_of(planes=1)
