@@ -133,6 +133,27 @@ class Sparsity:
             raise SparsityError(f"profile {self.name!r}: wanted {wanted} FFN, got {got} in {model.name}")
 
 
+WANTED = {
+    "str": "text",
+    "int": "a whole number",
+    "bool": "true or false",
+    "tuple[str, ...]": "a list of names",
+    "tuple[tuple[int, int], ...]": "a list of [blocks, rank]",
+}
+"""What a profile says of a field, by its type."""
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    """Whether ``value``, as TOML gives it, is of the type of a field."""
+    if wanted == "tuple[str, ...]":
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if wanted == "tuple[tuple[int, int], ...]":
+        return isinstance(value, list) and all(
+            isinstance(pair, list) and len(pair) == 2 and all(type(each) is int for each in pair) for pair in value
+        )
+    return type(value).__name__ == wanted
+
+
 def available() -> list[str]:
     """Names of the shipped profiles, in alphabetical order."""
     folder = files("workloads") / "sparsity_profiles"
@@ -158,5 +179,8 @@ def from_data(name: str, data: Mapping[str, Any]) -> Sparsity:
     missing = [field.name for field in fields(Sparsity) if field.default is MISSING and field.name not in ("name", *data)]
     if missing:
         raise SparsityError(f"{name}: wanted {', '.join(missing)}, which is missing")
-    ranks = tuple((int(blocks), int(rank)) for blocks, rank in data["predictor_ranks"])
+    for field in fields(Sparsity):
+        if field.name in data and not _is(data[field.name], field.type):
+            raise SparsityError(f"{name}: {field.name}: wanted {WANTED[str(field.type)]}, got {data[field.name]!r}")
+    ranks = tuple((blocks, rank) for blocks, rank in data["predictor_ranks"])
     return Sparsity(name=name, **{**data, "models": tuple(data["models"]), "predictor_ranks": ranks})

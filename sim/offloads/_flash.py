@@ -59,9 +59,16 @@ def check_room(device: Device, main: str, parts: dict[str, int]) -> None:
 
 
 def random_read_ps(device: Device, nbytes: Any, chunk: int) -> Any:
-    """Picoseconds in which the drives of the weights read ``nbytes`` in random reads of ``chunk`` bytes."""
-    drive: Any = device.memories[device.placement.weights]
-    return bytes_to_ps(nbytes, int(drive.read_mb_per_s(chunk)) * getattr(drive, "drives", 1))
+    """Picoseconds in which the drives of the weights read ``nbytes`` in random reads of ``chunk`` bytes.
+
+    Raises BadInput where so small ones reach less than 1 MB/s.
+    """
+    name = device.placement.weights
+    drive: Any = device.memories[name]
+    rate = int(drive.read_mb_per_s(chunk))
+    if not rate:
+        raise BadInput(f"{device.name}: wanted reads that memory {name!r} does at 1 MB/s or more, got reads of {chunk} B")
+    return bytes_to_ps(nbytes, rate * getattr(drive, "drives", 1))
 
 
 def count_read(done: Work, device: Device, nbytes: Any, chunk: int, into: str, *, streamed: Any = 0) -> None:

@@ -262,6 +262,14 @@ def test_a_slow_link_holds_up_the_stream():
     assert held.stream_ps(up(1), device) == pytest.approx(fast.stream_ps(up(1), device) * 7 / 3, rel=0.001)
 
 
+@pytest.mark.parametrize("name", DESIGNS)
+def test_pages_too_small_for_the_drive_are_refused(name):
+    device = design(name)
+    shown = under(device, streaming(device, page="1 B"))
+    with pytest.raises(BadInput, match="wanted reads that memory 'flash' does at 1 MB/s or more, got reads of 1 B"):
+        pricer(shown).step_ps(1, 1, (), 1, 128)
+
+
 def test_overlapped_streams_cost_the_longer_of_stream_and_work():
     device = design()
     apart, beside = (

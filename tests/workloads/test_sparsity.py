@@ -157,6 +157,11 @@ def test_an_lru_cache_misses_as_the_window_of_its_size_does(window):
         ({"window_tokens": 1}, "window_tokens above 1"),
         ({"predictor_ranks": []}, "predictor_ranks: wanted positive"),
         ({"windows": 3}, "unknown entry 'windows'; did you mean 'window_ppm'?"),
+        ({"used_ppm": 0.1}, "test: used_ppm: wanted a whole number, got 0.1"),
+        ({"gated": "no"}, "test: gated: wanted true or false, got 'no'"),
+        ({"models": "opt-6.7b"}, "test: models: wanted a list of names, got 'opt-6.7b'"),
+        ({"predictor_ranks": [[32]]}, r"test: predictor_ranks: wanted a list of \[blocks, rank\], got"),
+        ({"hot_ppm": True}, "test: hot_ppm: wanted a whole number, got True"),
     ],
 )
 def test_a_wrong_profile_is_refused_in_words(changes, message):
