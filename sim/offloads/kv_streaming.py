@@ -87,10 +87,7 @@ class KvStreaming(Offload):
         past, new, kv = self._fetched(stage.op), new_bytes(stage.op), device.placement.kv
         moved = Work()
         moved.events.update({(kv, "read_byte"): past, (kv, "write_byte"): new, (self.main, "write_byte"): past})
-        memory = device.memories[kv]
-        if isinstance(memory, Ssd):
-            moved.events.update({(kv, "page_read"): memory.pages(past), (kv, "page_program"): memory.pages(new)})
-            moved.events[kv, "block_erase"] = memory.pages(new) // memory.nand.pages
+        moved.events.update({(kv, event): n for event, n in device.memories[kv].cell_events(past, new).items()})
         done.add(moved)
         return done
 
