@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memsys.nand_energy import bytes_written
 from memsys.ssd import Ssd
 from pim.storage_attention import StorageAttention
 from sim.errors import BadInput
 from sim.work import Work
 
 if TYPE_CHECKING:
+    from sim.engine import Served
     from sim.system import Device
 
 
@@ -31,14 +33,16 @@ def check_places(device: Device, engine: str) -> None:
             raise BadInput(f"{unit}.{what}: wanted {wanted}, as {drives.part} has, got {getattr(slot.unit, what)}")
 
 
-def pages_and_wear(name: str, drives: Ssd, work: Work, sent: int, stored: int) -> dict[str, Any]:
-    """Metrics of the drives ``name`` after ``work``, in which ``sent`` bytes of keys and values came, ``stored`` of each token.
+def pages_and_wear(name: str, drives: Ssd, work: Work, served: Served, sent: int, stored: int) -> dict[str, Any]:
+    """Metrics of the drives ``name``, those of all replicas, after ``work``: ``sent`` bytes of keys and values came, ``stored`` for
+    each token.
 
     Pages read and programmed; write amplification, copies on purpose included; the share of all program and erase cycles that is
     spent; and tokens that all cycles are good for.
     """
     read, programmed = work.events[name, "page_read"], work.events[name, "page_program"]
-    lifetime, written = drives.drives * drives.nand.capacity * drives.nand.endurance, programmed * drives.nand.page_bytes
+    lifetime = len(served.tallies) * drives.drives * bytes_written(drives.nand)
+    written = programmed * drives.nand.page_bytes
     return {
         f"{name}_pages_read": read,
         f"{name}_pages_programmed": programmed,

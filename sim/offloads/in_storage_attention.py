@@ -222,7 +222,7 @@ class InStorageAttention(Offload):
         if flash_ps > busy:
             raise CheckFailed(f"conservation: the flash of memory {kv} works {flash_ps} ps in {busy} ps")
         stored = self.kv_token_bytes(token_bytes)
-        return {f"{kv}_flash_utilization": flash_ps / busy} | pages_and_wear(kv, drives, work, new * token_bytes, stored)
+        return {f"{kv}_flash_utilization": flash_ps / busy} | pages_and_wear(kv, drives, work, served, new * token_bytes, stored)
 
     def ends(self) -> Mapping[str, Offload]:
         if self.sparf is None:

@@ -97,7 +97,7 @@ class KvStreaming(Offload):
         if not isinstance(drives, Ssd):
             return {}
         token_bytes = pricer.model.kv_bytes_per_token(pricer.precision)
-        return pages_and_wear(kv, drives, work, work.events[kv, "write_byte"], token_bytes)
+        return pages_and_wear(kv, drives, work, served, work.events[kv, "write_byte"], token_bytes)
 
     def _fetched(self, op: Attention) -> Any:
         past = past_bytes(op)

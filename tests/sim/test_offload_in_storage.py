@@ -220,6 +220,14 @@ class TestRuns:
         assert {row["component"] for row in result.energy} >= {"engine", "csd", "hbm", "tensor", "vector", "device"}
         assert bool(result.about["activity"]) == name.endswith("sparf")
 
+    def test_replicas_wear_drives_of_their_own(self):
+        """Twice the requests on twice the drives: the same share of their cycles, which are good for twice the tokens."""
+        runs = [
+            simulate(System(device=DENSE, plan=Plan(replicas=n)), MODEL, offline(2 * n, 200, 50), Fcfs()).metrics for n in (1, 2)
+        ]
+        assert runs[1]["csd_endurance_share"] == pytest.approx(runs[0]["csd_endurance_share"], rel=1e-9)
+        assert runs[1]["csd_endurance_tokens"] == pytest.approx(2 * runs[0]["csd_endurance_tokens"], rel=1e-9)
+
     def test_run_ahead_changes_nothing(self):
         runs = [
             simulate(System(device=SPARF, plan=Plan(replicas=2)), MODEL, offline(6, 300, 90), ChunkedPrefill(), run_ahead=ahead)
