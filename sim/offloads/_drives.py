@@ -34,8 +34,8 @@ def check_places(device: Device, engine: str) -> None:
 
 
 def pages_and_wear(name: str, drives: Ssd, work: Work, served: Served, sent: int, stored: int) -> dict[str, Any]:
-    """Metrics of the drives ``name``, those of all replicas, after ``work``: ``sent`` bytes of keys and values came, ``stored`` for
-    each token.
+    """Metrics of the drives ``name``, those of all replicas, after ``work``: ``sent`` bytes of keys and values came, ``stored``
+    for each token.
 
     Pages read and programmed; write amplification, copies on purpose included; the share of all program and erase cycles that is
     spent; and tokens that all cycles are good for.

@@ -177,6 +177,22 @@ def test_peers_share_the_link_of_a_drive():
     assert env.now < 1.05 * CSD.link.transfer_ps(2 * nbytes)
 
 
+def test_drives_behind_one_port_share_its_link():
+    """Two drives of 11 GB/s inside behind one link of 7 GB/s, and both are gone when it is cut."""
+    env = simpy.Environment()
+    first = Drive(env, CSD)
+    drives = [first, Drive(env, CSD, first.port)]
+    for i in range(128):
+        for drive in drives:
+            env.process(drive.read(1 << 20, page=i * 256))
+    env.run()
+    assert CSD.link.transfer_ps(1 << 28) <= env.now < 1.05 * CSD.link.transfer_ps(1 << 28)
+    first.port.cut("cable pulled")
+    env.process(drives[1].read(4096))
+    with pytest.raises(LinkDown, match="cable pulled"):
+        env.run()
+
+
 def test_attention_reads_inside_what_the_link_could_not_carry():
     env = simpy.Environment()
     drive = Drive(env, CSD)
