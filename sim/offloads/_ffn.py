@@ -111,6 +111,16 @@ def predictors(stage: Stage, profile: Sparsity, unit: str, streamed: Any) -> lis
     return [replace(stage, op=gemm, unit=unit, fused=()) for gemm in (down, up)]
 
 
+def check_unit(device: Device, where: str, name: str, model: Transformer, precision: Precision, *, predicts: bool) -> None:
+    """Raise BadInput, for the key ``where``, if unit ``name`` takes no FFN of ``model``, or no predictor if it ``predicts``."""
+    op = Linear(m=1, n=model.ffn, k=model.hidden, weights=precision.weights, activations=precision.activations)
+    for what, each in (("neurons", op), ("predictors", replace(op, weights=FP16)))[: 1 + predicts]:
+        try:
+            device.units[name].unit.check(each)
+        except ValueError as error:
+            raise BadInput(f"{device.name}: {where}: wanted a unit for {what}, got {name!r}: {error}") from None
+
+
 def check_profile(device: Device, kind: str, profile: Sparsity, model: Transformer) -> None:
     """Raise BadInput where the profile is of another model, or gate and up of a neuron are not read together."""
     try:

@@ -40,11 +40,13 @@ def check_places(device: Device, kind: str, main: str) -> None:
             )
 
 
-def check_link(device: Device, kind: str, host: str | None, link: Link | None) -> None:
-    """Raise BadInput where a host's memory is named without the link from it, or a link without the memory."""
+def check_link(device: Device, kind: str, main: str, host: str | None, link: Link | None) -> None:
+    """Raise BadInput where a host's memory is named without the link from it, or a link without it, or one that is no host's."""
     if (host is None) != (link is None):
         missing, given = ("host", "link") if host is None else ("link", "host")
         raise BadInput(f"{device.name}: placement.offload.{missing}: {kind} wanted it beside {given!r}, got none")
+    if host in (main, device.placement.weights):
+        raise BadInput(f"{device.name}: placement.offload.host: {kind} wanted a memory between drive and {main!r}, got {host!r}")
 
 
 def check_room(device: Device, main: str, parts: dict[str, int]) -> None:

@@ -81,8 +81,11 @@ class NeuronCache(ByNeuron):
 
     def check(self, device: Device, model: Transformer, precision: Precision) -> None:
         _flash.check_places(device, self.kind(), self.main)
-        _flash.check_link(device, self.kind(), self.host, self.link)
+        _flash.check_link(device, self.kind(), self.main, self.host, self.link)
         _ffn.check_profile(device, self.kind(), self.sparsity, model)
+        entry = device.placement.unit_of(Linear(role="gate_up" if model.gated else "up", m=1, n=1, k=1))
+        assert entry is not None
+        _ffn.check_unit(device, "placement.linear", entry, model, precision, predicts=True)
         _flash.check_room(device, self.main, self.held(model, precision))
         arranged = self.host or self.main
         most = device.memories[arranged].bandwidth

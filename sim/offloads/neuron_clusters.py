@@ -93,6 +93,9 @@ class NeuronClusters(ByNeuron):
     def check(self, device: Device, model: Transformer, precision: Precision) -> None:
         _flash.check_places(device, self.kind(), self.main)
         _ffn.check_profile(device, self.kind(), self.sparsity, model)
+        for field, predicts in (("dense", False), ("sparse", True)):
+            where = f"placement.offload.{field}"
+            _ffn.check_unit(device, where, getattr(self, field), model, precision, predicts=predicts)
         _flash.check_room(device, self.main, self.held(model, precision))
 
     def held(self, model: Transformer, precision: Precision) -> dict[str, int]:

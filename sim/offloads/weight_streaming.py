@@ -54,7 +54,7 @@ class WeightStreaming(Offload):
 
     def check(self, device: Device, model: Transformer, precision: Precision) -> None:
         _flash.check_places(device, self.kind(), self.main)
-        _flash.check_link(device, self.kind(), self.host, self.link)
+        _flash.check_link(device, self.kind(), self.main, self.host, self.link)
         _flash.check_room(device, self.main, self._held(model, precision))
 
     def held_bytes(self, model: Transformer, precision: Precision) -> int:

@@ -308,6 +308,18 @@ def test_the_kv_cache_gets_what_the_weights_leave():
             BadInput,
             "placement.offload.copy_rate: wanted at most the 400000 MB/s of memory 'dram', got 401000 MB/s",
         ),
+        (
+            ["placement.linear=lanes"],
+            "opt-6.7b",
+            BadInput,
+            "placement.linear: wanted a unit for neurons, got 'lanes': gpu_vector_unit executes pointwise",
+        ),
+        (
+            ["placement.offload.host=dram", "placement.offload.link=pcie4_x16"],
+            "opt-6.7b",
+            BadInput,
+            "placement.offload.host: neuron_cache wanted a memory between drive and 'dram', got 'dram'",
+        ),
         (["placement.offload.host=dram"], "opt-6.7b", BadInput, "placement.offload.link: neuron_cache wanted it beside 'host'"),
     ],
 )

@@ -236,6 +236,12 @@ def test_wrong_settings_are_named(changes, message):
             Infeasible,
             "GB of weights stay in memory 'dram' .*neurons 1.762 GB, the rest of an FFN that prompts stream 0.055 GB",
         ),
+        (
+            ["placement.offload.sparse=lanes"],
+            "mistral-7b",
+            BadInput,
+            "placement.offload.sparse: wanted a unit for neurons, got 'lanes': gpu_vector_unit executes pointwise",
+        ),
         ([], "opt-6.7b", BadInput, "profile 'bamboo-7b' is of mistral-7b, not of opt-6.7b; use opt-6.7b"),
         (
             ["placement.fused_projections=false"],
