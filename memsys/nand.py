@@ -22,7 +22,7 @@ from accel.base.tech import Entry
 from memsys._flash_memory import FlashMemory
 from memsys.dram_energy import Figure
 from memsys.nand_energy import figures, joules_per_s
-from memsys.nand_part import NandPart, load_nand
+from memsys.nand_part import NandPart, load_nand, nands
 
 
 class Nand(FlashMemory):
@@ -36,13 +36,16 @@ class Nand(FlashMemory):
     @model_validator(mode="before")
     @classmethod
     def _totals_of_the_part(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("part"), str):
+        if not isinstance(data, dict):
             return data
         channels, chips = data.get("channels"), data.get("chips")
         if any(size is not None and (type(size) is not int or not 0 < size <= 1024) for size in (channels, chips)):
             channels = chips = None  # refused as a field
-        part = _built(data["part"], channels, chips)
-        return {"capacity": f"{part.capacity} B", "bandwidth": f"{part.channels_mb_per_s} MB/s"} | data
+        capacity, bandwidth = 1, 1  # where the part is wrong, which is then refused on its own
+        if data.get("part") in nands():
+            part = _built(data["part"], channels, chips)
+            capacity, bandwidth = part.capacity, part.channels_mb_per_s
+        return {"capacity": f"{capacity} B", "bandwidth": f"{bandwidth} MB/s"} | data
 
     @model_validator(mode="after")
     def _within_the_part(self) -> Nand:

@@ -65,7 +65,8 @@ class Ssd(FlashMemory):
             return data
         drives, spare = data.get("drives", 1), data.get("spare_permille", SPARE_PERMILLE)
         capacity, bandwidth = 1, 1  # where a field below is wrong, which is then refused on its own
-        if type(drives) is int and type(spare) is int and isinstance(data.get("part"), str):
+        counted = type(drives) is int and type(spare) is int and 0 < drives <= 1024 and 0 <= spare < 1000
+        if counted and isinstance(data.get("part"), str):
             with suppress(KeyError, ValueError):
                 link = TypeAdapter(NamedLink).validate_python(data["link"])
                 capacity, bandwidth = _totals(load_nand(data["part"]), link, drives, spare)

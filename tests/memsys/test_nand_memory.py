@@ -79,5 +79,15 @@ def test_what_the_part_is_not_is_refused(change, message):
     assert re.search(re.escape(message), said), said
 
 
+@pytest.mark.parametrize("change", [{"part": 7}, {"part": "mqsin"}, {"part": ["mqsim"]}, {"channels": 10**30}, {"chips": True}])
+def test_one_wrong_field_is_one_fault(change):
+    with pytest.raises(ValidationError) as refused:
+        Nand.from_data({"part": "mqsim"} | change)
+    assert [fault["loc"] for fault in refused.value.errors()] == [(*change,)]
+    with pytest.raises(ValidationError) as refused:
+        Nand.from_data({})
+    assert [fault["loc"] for fault in refused.value.errors()] == [("part",)]
+
+
 def test_the_part_is_the_one_that_is_built():
     assert Nand.from_data({"part": "mqsim", "chips": 1}).nand == load_nand("mqsim").resized(chips=1)

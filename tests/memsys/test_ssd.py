@@ -140,3 +140,10 @@ def test_joules_of_a_byte_a_page_and_a_block():
 def test_the_field_at_fault_is_named(change, message):
     with pytest.raises(ValidationError, match=message):
         Ssd.from_data(CSD | change)
+
+
+@pytest.mark.parametrize("change", [{"part": 7}, {"part": "mqsin"}, {"link": "pcie"}, {"drives": 10**30}, {"spare_permille": -1}])
+def test_one_wrong_field_is_one_fault(change):
+    with pytest.raises(ValidationError) as refused:
+        Ssd.from_data(CSD | change)
+    assert [fault["loc"] for fault in refused.value.errors()] == [(*change,)]
