@@ -98,8 +98,9 @@ class Sparsity:
     def _table(self) -> np.ndarray:
         """used(t) at t = 0, 1, 2, ..., up to the first that is whole."""
         growth = self.exponent
-        whole = (WHOLE / self.used_ppm) ** (1 / growth) if growth else LONGEST
-        tokens = np.arange(1, min(math.ceil(whole), LONGEST) + 1)
+        more = math.log(WHOLE / self.used_ppm)  # of the logarithm of the union, until it is whole
+        longest = math.ceil(math.exp(more / growth)) if more < growth * math.log(LONGEST) else LONGEST
+        tokens = np.arange(1, longest + 1)
         shares = np.minimum(np.rint(self.used_ppm * tokens**growth), WHOLE).astype(np.int64)
         return np.concatenate([np.zeros(1, np.int64), shares])
 

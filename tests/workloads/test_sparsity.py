@@ -55,6 +55,13 @@ def test_unions_grow_and_larger_windows_miss_less(made, window, tokens):
     assert made.used(LONGEST + 5) == made.used(LONGEST)
 
 
+@pytest.mark.parametrize(("used", "window"), [(500_000, 500_001), (1, 1), (1, 2), (999_999, 1_000_000)])
+def test_unions_that_hardly_grow_have_a_table_too(used, window):
+    made = profile(used_ppm=used, window_ppm=window, window_tokens=64)
+    assert (made.used(1), made.used(64)) == (used, window)
+    assert made.used(LONGEST) <= WHOLE
+
+
 @settings(max_examples=30, deadline=None)
 @given(profiles(), st.integers(1, 100))
 def test_arrays_are_priced_as_ints_are(made, window):
