@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from accel.base.clock import bytes_to_ps, cycles_to_ps
 from memsys.drive.nvme import Drive
 from memsys.kv_store import KvLayout
+from memsys.ssd import Ssd
 from sim import Plan, System, load_device, load_model, simulate
 from sim.energy import stage_work
 from sim.errors import BadInput, CheckFailed, Infeasible
@@ -56,9 +57,9 @@ def offline(requests, prompt=1024, output=1024):
     return load_trace(TraceSource(prompt=prompt, output=output, requests=requests), seed=0)
 
 
-def both(depth, commands, pages, engine_ps, sent, result):
+def both(depth, commands, pages, engine_ps, sent, result, drive=DENSE.memories["csd"]):
     """Time of the commands in closed form, and of the same ones played one by one on the drive of `memsys.drive`."""
-    drive = DENSE.memories["csd"].model_copy(update={"queue_depth": depth})
+    drive = drive.model_copy(update={"queue_depth": depth})
     env = simpy.Environment()
     playing = Drive(env, drive)
     for _ in range(commands):
@@ -76,12 +77,15 @@ class TestTime:
         sent=st.integers(1, 100_000),
         result=st.integers(1, 100_000),
         depth=st.sampled_from([1, 64]),
+        part=st.sampled_from(["instattention", "mqsim", "simplessd"]),
+        link=st.sampled_from(["pcie4_x4_measured", "pcie3_x4"]),
     )
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_a_layer_on_an_idle_drive_takes_what_its_commands_take_one_by_one(
-        self, commands, pages, engine_ps, sent, result, depth
+        self, commands, pages, engine_ps, sent, result, depth, part, link
     ):
-        closed, seen = both(depth, commands, pages, engine_ps, sent, result)
+        drive = Ssd.from_data({"part": part, "link": link})
+        closed, seen = both(depth, commands, pages, engine_ps, sent, result, drive)
         assert closed == seen
 
     @given(commands=st.integers(1, 60), pages=st.integers(0, 200), engine_ps=st.integers(0, 10**8), depth=st.integers(1, 8))
