@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,10 +130,10 @@ def ledger(device: Device, events: Events, elapsed_ps: int, replicas: int = 1) -
 
     Raises BadInput that names every event without an entry.
     """
-    entries = device.entries()
+    entries = cache(device.entries)
     rows, missing = [], []
     for (component, event), count in sorted(events.items()):
-        parts = _parts(entries, device, component, event)
+        parts = _parts(entries(component), device, component, event)
         if not parts:
             missing.append(f"{component} ({_kind(device, component)}) event {event!r}")
         elif count:
@@ -144,7 +145,7 @@ def ledger(device: Device, events: Events, elapsed_ps: int, replicas: int = 1) -
             "add one to the design's [[tech]], or run 'rtloom characterize' for a unit with RTL"
         )
     for component, copies in _static_components(device):
-        for entry in _parts([e for e in entries if e.power is not None], device, component, None):
+        for entry in _parts([e for e in entries(component) if e.power is not None], device, component, None):
             rows.append(_row(component, device, "static", elapsed_ps * copies * replicas, entry.power / PS_PER_S, entry))
     check(rows)
     return rows
@@ -186,14 +187,14 @@ def _parts(entries: list[Entry], device: Device, component: str, event: str | No
 
 def synthesized_clock(device: Device, name: str) -> int | None:
     """Hz that the netlist of unit ``name`` meets, where a technology knows it."""
-    return next((e.clock for e in device.entries() if e.clock is not None and _applies(e, device, name)), None)
+    return next((e.clock for e in device.entries(name) if e.clock is not None and _applies(e, device, name)), None)
 
 
 def area(device: Device) -> list[dict[str, Any]]:
     """Area of each unit where a technology knows it: um2 each, copies, mm2 in all, class and source."""
     rows = []
     for name, slot in device.units.items():
-        entry = next((e for e in device.entries() if e.area is not None and _applies(e, device, name)), None)
+        entry = next((e for e in device.entries(name) if e.area is not None and _applies(e, device, name)), None)
         if entry is not None:
             rows.append(
                 {"component": name, "kind": slot.unit.kind(), "area_um2": entry.area, "copies": slot.count}

@@ -106,9 +106,10 @@ class Device(Spec):
         dealt = {name: count for name, count in counts.items() if name not in elsewhere}
         return _faults_between(counts, list(table("memories")), placed, technology, data.get("cores", 1), dealt)
 
-    def entries(self) -> list[Entry]:
-        """All figures that apply: the device's own first, then its memories', then those of its technologies in order."""
-        brought = (entry for memory in self.memories.values() for entry in memory.entries())
+    def entries(self, component: str) -> list[Entry]:
+        """Figures among which are those of ``component``: the device's own first, then what a memory brings for itself, then
+        those of the technologies in order."""
+        brought = self.memories[component].entries() if component in self.memories else ()
         return [*self.tech, *brought, *(e for name in self.technology for e in Tech.load(name).entry)]
 
     def stream_share(self, memory: str) -> int:

@@ -107,7 +107,7 @@ def test_decode_attention_on_the_npu_keeps_to_the_pace_of_its_arrays():
 
 def test_other_lanes_of_the_npu_draw_what_a_proved_lane_does():
     lanes = NPU.units["vector"].unit.lanes
-    one = {e.event: e.energy for e in NPU.entries() if e.matches("vector_unit", {"lanes": lanes}) and not e.part}
+    one = {e.event: e.energy for e in NPU.entries("vector") if e.matches("vector_unit", {"lanes": lanes}) and not e.part}
     assert stated("gpu_vector_unit") == pytest.approx(one["multiply_add"] + one[CYCLE] / lanes, rel=0.01)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from sim.energy import stage_work
+from memsys.ssd import Ssd
+from sim.energy import ledger, stage_work
 from sim.lowering import Stage
 from sim.system import Device, load_device
 from workloads.formats import FORMATS
@@ -55,3 +58,13 @@ def test_memories_that_are_no_flash_count_bytes_alone():
     attention = Attention(role="decode", tokens=1, pairs=100, context=100, heads=32, kv_heads=32, head_dim=128, requests=1)
     events = stage_work(Stage(attention, "attention"), plain()).events
     assert {event for name, event in events if name == "lpddr"} == {"read_byte", "write_byte"}
+
+
+def test_drives_on_different_links_have_joules_of_their_own():
+    """Of the same NAND and the same bandwidth: 60 pJ a byte over PCIe, 10.4 over NVLink (8 bits of 7.5 and of 1.3 pJ)."""
+    drive = {"kind": "ssd", "part": "instattention", "bandwidth": "3 GB/s"}
+    drives = {name: Ssd.from_data(drive | {"link": name}) for name in ("pcie4_x4_measured", "nvlink_a100")}
+    device = S.model_copy(update={"memories": S.memories | drives})
+    rows = ledger(device, Counter({(name, "read_byte"): 10**12 for name in drives}), 0)
+    joules = {row.component: row.joules for row in rows if row.event == "read_byte"}
+    assert joules == pytest.approx({"pcie4_x4_measured": 60, "nvlink_a100": 10.4})
