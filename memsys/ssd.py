@@ -40,7 +40,7 @@ from memsys.nand_part import NandPart, load_nand
 TRIPS_TO_START = 3
 """Crossings of the link before a drive works: doorbell, fetch of the command, its answer."""
 SPARE_PERMILLE = 70
-"""Share of the blocks that are no capacity: a GiB of flash is sold as a GB, 7 %. Assumed."""
+"""Share of the blocks that are no capacity: over-provisioning of MQSim's default drive (ssdconfig.xml, 2022-10), 7 %."""
 
 
 class Ssd(FlashMemory):
