@@ -171,7 +171,7 @@ def activity_tables(systems: Systems) -> list[Table]:
     return [
         plain(
             "Activity that data decide",
-            ["System", "Pages touched", Column("Decode step", True), Column("Against it", True)],
+            ["System", "Activity", Column("Decode step", True), Column("Against it", True)],
             rows,
             note,
         )
