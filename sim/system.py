@@ -87,6 +87,12 @@ class Device(Spec):
         for names, known, what in ((elsewhere, list(counts), "unit"), (memories, list(self.memories), "memory")):
             for field, name in names.items():
                 faults += _unless(name, known, f"placement.offload.{field}", what)
+        kv = self.memories.get(self.placement.kv)
+        if self.placement.offload is None and kv is not None and "page_program" in kv.events:
+            faults.append(
+                f"placement.kv: wanted a memory that takes single tokens, or a [placement.offload] such as kv_streaming, as keys "
+                f"and values are programmed by pages; got {self.placement.kv!r}, which is {kv.kind()}"
+            )
         if faults:
             raise ValueError("\n".join(faults))
         return self

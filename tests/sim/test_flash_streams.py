@@ -9,6 +9,7 @@ import pytest
 
 from memsys.ssd import Ssd
 from sim.energy import ledger, stage_work
+from sim.files import locate, parse_toml
 from sim.lowering import Stage
 from sim.system import Device, load_device
 from workloads.formats import FORMATS
@@ -68,3 +69,11 @@ def test_drives_on_different_links_have_joules_of_their_own():
     rows = ledger(device, Counter({(name, "read_byte"): 10**12 for name in drives}), 0)
     joules = {row.component: row.joules for row in rows if row.event == "read_byte"}
     assert joules == pytest.approx({"pcie4_x4_measured": 60, "nvlink_a100": 10.4})
+
+
+def test_keys_and_values_on_flash_want_an_offload():
+    data = parse_toml(locate("instinfer_flexgen", "designs", "design")[1], "instinfer_flexgen")
+    del data["placement"]["offload"]
+    wanted = "placement.kv: wanted a memory that takes single tokens, or a .* such as kv_streaming, .*; got 'ssd', which is ssd"
+    with pytest.raises(ValueError, match=wanted):
+        Device.from_data(data)
