@@ -214,7 +214,10 @@ def _rounds(
 
     def timed(tile: Tile) -> ReadCompute:
         cycles = core.cost(PageGemv(rows=tile.page_rows, columns=tile.page_columns)).cycles
-        return ReadCompute(part, tile, int(cycles_to_ps(cycles, clock)), vector_bits, slice_bytes)
+        rounds = ReadCompute(part, tile, int(cycles_to_ps(cycles, clock)), vector_bits, slice_bytes)
+        if rounds.vector_bytes > core.buffer_bytes:
+            raise ValueError(f"wanted vectors of {tile} that its {core.buffer_bytes} B hold, got {rounds.vector_bytes} B")
+        return rounds
 
     if tiling == "published":
         return (timed(array.published()),)

@@ -261,3 +261,11 @@ def test_weights_with_scales_inside_of_a_row_are_refused():
     grouped = replace(W8A8, weights=FORMATS["int8"].grouped(128))
     with pytest.raises(BadInput, match=r"units.core: wanted weights with one scale for each row.*got int8:128"):
         StepPricer(S, OPT, grouped)
+
+
+def test_vectors_that_the_buffer_of_a_core_does_not_hold_are_refused():
+    wide = replace(W8A8, activations=FORMATS["fp16"])
+    small = load_device("cambricon_llm_s", ["units.core.buffer_bytes=256"])
+    StepPricer(small, OPT, W8A8)
+    with pytest.raises(BadInput, match=r"units.core: wanted vectors of 256x2048 that its 256 B hold, got 512 B"):
+        StepPricer(small, OPT, wide)
