@@ -60,11 +60,15 @@ class Shared(NamedTuple):
         sensed_ps = self.split.dies_ps * self.rounds.part.mean_read_ps // self.rounds.round_ps
         return max(sensed_ps, self.split.chip_ps)
 
-    def label(self, here: Any, rows: int) -> str:
-        """What reports call the mapping of ``rows`` rows; nothing where the vectors differ."""
+    def label(self, here: Any, op: Linear) -> str:
+        """What reports call the mapping of ``op``, with what of its rounds is no padding; nothing where vectors differ."""
         if not isinstance(here, int):
             return ""
-        return f"{self.rounds.tile} {100 * self.split.rows // rows} % in dies" if here else "streamed"
+        if not here:
+            return "streamed"
+        tile = self.rounds.tile
+        filled = int(100 * tile.utilisation(op.n, op.k))
+        return f"{tile} {filled} % filled, {100 * self.split.rows // op.n} % in dies"
 
 
 class FlashGemv(Offload):
@@ -123,7 +127,7 @@ class FlashGemv(Offload):
             memory_ps=here * (op.m * shared.memory_ps) + (1 - here) * streamed_ps,
             read=alone.read | {weights: here * (op.m * (rest + sums)) + (1 - here) * alone.read[weights]},
             written=alone.written | {weights: here * (op.m * vectors)},
-            mapping=shared.label(here, op.n),
+            mapping=shared.label(here, op),
         )
 
     def _lookup(self, op: Pointwise, device: Device, alone: Timing) -> Timing:

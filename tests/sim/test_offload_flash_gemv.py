@@ -62,7 +62,12 @@ def test_a_vector_takes_as_long_as_dies_and_channels_side_by_side(device):
     dies, stream = rounds.dies_ps(12288, 4096), rounds.stream_ps(12288 * 4096)
     assert timing.ps == pytest.approx(dies * stream / (dies + stream), rel=1e-3)
     assert timing.ps < min(dies, stream)
-    assert timing.mapping == {"s": "256x2048 69 % in dies", "l": "512x16384 90 % in dies"}[device.name[-1].lower()]
+    tile, share = {"s": ("256x2048", 69), "l": ("512x16384", 90)}[device.name[-1].lower()]
+    assert timing.mapping == f"{tile} 100 % filled, {share} % in dies"
+
+
+def test_padding_is_said():
+    assert time_stage(matrix(1, 27648, 9216), L).mapping == "512x16384 56 % filled, 84 % in dies"
 
 
 def test_a_chip_that_is_slower_than_the_channels_is_what_its_rows_take():
