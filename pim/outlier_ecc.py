@@ -116,8 +116,13 @@ class OutlierCode:
         return np.bitwise_xor.reduce(_bits(addresses, self.address_bits) * self.places[: self.address_bits], axis=-1)
 
     def encode(self, values: np.ndarray) -> Stored:
-        """The page of INT8 ``values`` [n], n up to `page_values`."""
+        """The page of INT8 ``values`` [n], n up to `page_values`. Raises ValueError where they are more, none, or no INT8."""
         values = np.asarray(values, np.int64)
+        least, most = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        if not (1 <= len(values) <= self.page_values and -128 <= least <= most <= 127):
+            raise ValueError(
+                f"wanted 1 to {self.page_values} values from -128 to 127 in a page, got {len(values)} from {least} to {most}"
+            )
         magnitudes = np.abs(values)
         addresses = np.sort(np.argsort(-magnitudes, kind="stable")[: self.entries(len(values))])
         codes = values & 0xFF

@@ -14,9 +14,20 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Self, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, model_validator
 
 ENTRY_POINTS = "rtloom.specs"  # packages outside this repository join through this group
+
+
+def _power_of_two(size: int) -> int:
+    if size & (size - 1):
+        below = 1 << (size.bit_length() - 1)
+        raise ValueError(f"wanted a power of two, such as {below} or {2 * below}, got {size}")
+    return size
+
+
+PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
+"""A parameter that hardware counts in bits of an address; its range is stated beside it."""
 
 
 class Spec(BaseModel):

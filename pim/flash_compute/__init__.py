@@ -28,11 +28,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
 from accel.base.extent import larger
 from accel.base.mapping import ceil_div
+from accel.base.spec import PowerOfTwo
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
 from pim.flash_compute.timing import CONFIG, OVERHEAD, READY
@@ -49,27 +50,19 @@ RESULT_BITS = 32
 class FlashCompute(RtlUnit):
     """Matrix-vector products with a page of flash, in the die, with correction of outliers."""
 
-    macs: int = Field(default=2, ge=1, le=16)
+    macs: PowerOfTwo = Field(default=2, ge=1, le=16)
     """Products per cycle, a power of two."""
-    page_values: int = Field(default=1 << 14, ge=64, le=1 << 16)
+    page_values: PowerOfTwo = Field(default=1 << 14, ge=64, le=1 << 16)
     """INT8 values of a page, a power of two."""
     spare_bytes: int = Field(default=1664, ge=1)
     """Bytes of the page's spare area, into which the code must fit."""
-    buffer_bytes: int = Field(default=2048, ge=16, le=1 << 14)
+    buffer_bytes: PowerOfTwo = Field(default=2048, ge=16, le=1 << 14)
     """Bytes of each of the two buffers, for the vector and for the results; a power of two."""
     permille: int = Field(default=10, ge=1, le=500)
     """Of a thousand values those that are protected."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (PageGemv,)
     golden: ClassVar[str] = "flash_compute.page_gemv"
-
-    @field_validator("macs", "page_values", "buffer_bytes")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size & (size - 1):
-            below = 1 << (size.bit_length() - 1)
-            raise ValueError(f"wanted a power of two, such as {below} or {2 * below}, got {size}")
-        return size
 
     @model_validator(mode="after")
     def _code_fits(self) -> FlashCompute:

@@ -38,11 +38,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
 from accel.base.extent import larger
 from accel.base.mapping import ceil_div
+from accel.base.spec import PowerOfTwo
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words, unpack_words
 from pim.pim_bank.timing import CONFIG, DEPTHS, DONE, LEAVE, Depth, memory_cycles, pim_cycles, pim_tail
@@ -62,23 +63,15 @@ class PimBank(RtlUnit):
 
     operands: Literal["fp16", "int8"] = "fp16"
     """Format of the vector and of the rows."""
-    multipliers: int = Field(default=16, ge=2, le=32)
+    multipliers: PowerOfTwo = Field(default=16, ge=2, le=32)
     """Elements of a column burst, a power of two."""
-    row_bytes: int = Field(default=1024, ge=4, le=2048)
+    row_bytes: PowerOfTwo = Field(default=1024, ge=4, le=2048)
     """Bytes of a row, a power of two."""
     dual_row_buffer: bool = True
     """Two row buffers, so that the bank computes and is read and written at once; else one, and it does either."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (BankGemv,)
     golden: ClassVar[str] = "pim.bank_gemv"
-
-    @field_validator("multipliers", "row_bytes")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size & (size - 1):
-            below = 1 << (size.bit_length() - 1)
-            raise ValueError(f"wanted a power of two, such as {below} or {2 * below}, got {size}")
-        return size
 
     @model_validator(mode="after")
     def _whole_row(self) -> PimBank:
