@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from amaranth.hdl import Const, Module, Signal
-from amaranth.lib.wiring import Component, connect, flipped
+from amaranth.hdl import Const, Signal
+from wrapped_part import WrappedPart
 
 from accel.base.conformance import conform
 from pim.flash_compute import FlashCompute, rtl
@@ -17,22 +17,7 @@ SMALL = {"macs": 2, "page_values": 128, "spare_bytes": 256, "buffer_bytes": 32, 
 OP = PageGemv(rows=5, columns=19, flips=120)
 
 
-class Wrapped(Component):
-    """A part whose ports pass a wrapper, which changes one."""
-
-    def __init__(self, *parameters):
-        self.inner = self.part(*parameters)
-        super().__init__(self.inner.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = self.inner
-        connect(m, flipped(self), self.inner)
-        self.mutate(m, self.inner)
-        return m
-
-
-class NoVote(Wrapped):
+class NoVote(WrappedPart):
     """The stored value counts alone."""
 
     part = Vote
@@ -41,7 +26,7 @@ class NoVote(Wrapped):
         m.d.comb += self.voted.eq(self.stored)
 
 
-class FirstCopy(Wrapped):
+class FirstCopy(WrappedPart):
     """The first copy counts alone."""
 
     part = Vote
@@ -50,7 +35,7 @@ class FirstCopy(Wrapped):
         m.d.comb += self.voted.eq(self.first)
 
 
-class NoDoubt(Wrapped):
+class NoDoubt(WrappedPart):
     """Votes in doubt are not counted: silent."""
 
     part = Vote
@@ -59,7 +44,7 @@ class NoDoubt(Wrapped):
         m.d.comb += self.doubtful.eq(0)
 
 
-class ClipsOneLess(Wrapped):
+class ClipsOneLess(WrappedPart):
     """Values one above the threshold stay."""
 
     part = Spare
@@ -68,7 +53,7 @@ class ClipsOneLess(Wrapped):
         m.d.comb += self.threshold.eq(inner.threshold + 1)
 
 
-class ClipsOneMore(Wrapped):
+class ClipsOneMore(WrappedPart):
     """Values at the threshold are cut too."""
 
     part = Spare
@@ -112,15 +97,17 @@ class LastCopyOfThreshold(Spare):
         m.d.comb += self.threshold.eq(last)
 
 
-class NeverHome(Buffer):
+class NeverHome(WrappedPart):
     """The pointer of a buffer goes round instead of back to the first word."""
 
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = inner = Buffer(self.words, self.bits)
-        connect(m, flipped(self), inner)
+    part = Buffer
+
+    def __init__(self, words, bits):
+        super().__init__(words, bits)
+        self.words = words
+
+    def mutate(self, m, inner):
         m.d.comb += inner.home.eq(0)
-        return m
 
 
 def failure_of(component=FlashComputeRtl):

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.lib.wiring import Component, connect, flipped
+from amaranth.hdl import Signal
+from wrapped_part import WrappedPart
 
 from accel.base.conformance import conform
 from pim.pim_bank import PimBank, rtl
@@ -101,20 +101,14 @@ def test_the_bank_that_the_mutants_come_from_passes():
     assert failure_of(BankRtl) == "passed"
 
 
-class Inner(Component):
-    """A part whose inputs pass a wrapper, which changes one."""
+class Inner(WrappedPart):
+    """A dot product whose inputs pass a wrapper, which changes one."""
+
+    part = DotProduct
 
     def __init__(self, fmt, multipliers):
-        self.inner = DotProduct(fmt, multipliers)
+        super().__init__(fmt, multipliers)
         self.depth = self.inner.depth
-        super().__init__(self.inner.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = self.inner
-        connect(m, flipped(self), self.inner)
-        self.mutate(m, self.inner)
-        return m
 
 
 class NeverFirst(Inner):
