@@ -222,6 +222,19 @@ def test_a_trace_is_served_and_keeps_the_laws():
     assert 0 < result.metrics["flash_bandwidth_utilization"] <= 1
 
 
+@pytest.mark.parametrize("rate", [0.0, 2e-4, 8e-4])
+def test_a_run_reports_what_the_code_of_the_cores_cannot_mend(rate):
+    device = load_device("cambricon_llm_s", [f"placement.offload.bit_error_rate={rate}"])
+    trace = Trace(arrival_ps=np.zeros(1, np.int64), prompt=np.array([1]), output=np.array([3]), name="one", source="test")
+    metrics = simulate(System(device=device), OPT, trace, ChunkedPrefill(), precision=W8A8).metrics
+    full_page = device.units["core"].unit.code.entries(16384)
+    assert metrics["core_bit_error_rate"] == rate
+    assert metrics["core_outliers_read"] > full_page
+    expected = metrics["core_outliers_read"] / full_page * device.units["core"].unit.code.beyond(rate)
+    assert metrics["core_outliers_uncorrectable"] == pytest.approx(expected)
+    assert (expected > 0) == (rate > 0)
+
+
 # bad input
 
 
