@@ -35,6 +35,16 @@ UNITS = {
     "mean_waiting": "requests",
     "max_waiting": "requests",
 }
+STORED = {
+    "pages_read": "pages",
+    "pages_programmed": "pages",
+    "write_amplification": "",
+    "endurance_share": "",
+    "endurance_tokens": "tokens",
+    "outliers_read": "values",
+    "outliers_uncorrectable": "values",
+}
+"""Units of what offloads report of a memory or unit, by the end of the metric's name (`sim.offloads.base.Offload.account`)."""
 
 Metrics = dict[str, float | int | None]
 
@@ -44,7 +54,8 @@ def unit_of(metric: str) -> str:
     for suffix in ("ms", "s", "j", "w"):
         if metric.endswith(f"_{suffix}"):
             return suffix.upper() if suffix in "jw" else suffix
-    return UNITS.get(metric, "")
+    stored = next((unit for suffix, unit in STORED.items() if metric.endswith(f"_{suffix}")), "")
+    return UNITS.get(metric, stored)
 
 
 def serving_metrics(served: Served) -> Metrics:

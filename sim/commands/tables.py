@@ -16,7 +16,7 @@ def metrics_table(results: Sequence[Any]) -> str:
     if sum(map(len, names)) > 90:
         legend = [f"[{i}] {name}" for i, name in enumerate(names, 1)]
         names = [f"[{i}]" for i in range(1, len(names) + 1)]
-    keys = [key for key, value in results[0].metrics.items() if not isinstance(value, dict)]
+    keys = dict.fromkeys(key for result in results for key, value in result.metrics.items() if not isinstance(value, dict))
     rows = [[key, unit_of(key), *(result.metrics.get(key) for result in results)] for key in keys]
     return "\n".join([*legend, table(rows, ("metric", "unit", *names))])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sim.metrics import unit_of
+from sim.metrics import STORED, unit_of
 from sim.report.capacity import at_capacity
 from sim.report.figures import MINUS, MISSING, change, figure, scale
 from sim.report.table import Cell, Column, Group, Table, plain
@@ -42,6 +42,11 @@ def measures(systems: Sequence[dict[str, Any]]) -> dict[str, list[Measure]]:
     keys = dict.fromkeys(key for system in systems for key in system["metrics"] if key.endswith("_utilization"))
     rate = "higher" if at_capacity(systems) else ""  # else the load sets the rates, and a higher one is no merit
     used = [Measure(key, f"{resource(key)}, share of peak", share=True) for key in keys]
+    storage = [
+        Measure(key, f"{key.removesuffix(f'_{suffix}')}: {suffix.replace('_', ' ')}", share=suffix == "endurance_share")
+        for suffix in STORED
+        for key in dict.fromkeys(key for system in systems for key in system["metrics"] if key.endswith(f"_{suffix}"))
+    ]
     return {
         "Throughput": [
             Measure("output_throughput", "Output", rate),
@@ -61,6 +66,7 @@ def measures(systems: Sequence[dict[str, Any]]) -> dict[str, list[Measure]]:
             Measure("mean_decode_batch", "Decode batch, mean"),
             Measure("max_waiting", "Longest queue of a replica", count=True),
         ],
+        "Storage": storage,
         "Requests": [
             Measure("completed", "Completed", "higher", count=True),
             Measure("rejected_context", "Rejected, beyond the context", "lower", count=True),

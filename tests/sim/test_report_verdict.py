@@ -7,6 +7,7 @@ from report_systems import data, energy_row, system, unit
 
 from sim.report.capacity import at_capacity
 from sim.report.comparison import comparison
+from sim.report.figures import MISSING
 from sim.report.verdict import verdict
 
 
@@ -146,3 +147,12 @@ def test_the_verdict_of_real_results_ranks_what_the_metrics_rank() -> None:
     systems = data()["systems"]
     best = min(systems, key=lambda s: s["metrics"]["p99_ttft_ms"])
     assert verdict(systems).headline.startswith(f"{best['name']} has the lowest P99 TTFT")
+
+
+def test_what_storage_reports_has_rows_and_units_of_its_own() -> None:
+    systems = [system("gpu"), system("csd", csd_pages_read=12_000, csd_endurance_share=0.25, core_outliers_uncorrectable=1.5)]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for group in comparison(systems).groups for row in group.rows}
+    assert rows["csd: pages read"] == ["pages", MISSING, "12,000"]
+    assert rows["csd: endurance share"] == ["%", MISSING, "25.0"]
+    assert rows["core: outliers uncorrectable"] == ["values", MISSING, "1.500"]
+    assert not any("pages" in label for label in (row[0].text for g in comparison(systems[:1]).groups for row in g.rows))
