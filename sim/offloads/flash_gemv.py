@@ -113,8 +113,22 @@ class FlashGemv(Offload):
         for tensor in ("kv", "activations"):  # no page is programmed here
             if getattr(device.placement, tensor) == name:
                 raise BadInput(f"{where}.{tensor}: wanted a memory other than that of the weights, got {name!r}")
-        for weights in {precision.weights, precision.lm_head}:
-            rounds_on(device, self, weights, precision.activations)
+        for key in ("weights", "lm_head"):
+            self._check_page(device, key, getattr(precision, key))
+        rounds_on(device, self, precision.activations)
+
+    def _check_page(self, device: Device, key: str, weights: Format) -> None:
+        """Raise BadInput where the cores take no page of ``weights``, the format of ``precision`` under ``key``."""
+        core, bits = _core(device, self.cores), _flash(device).nand.page_bytes * 8
+        where = f"{device.name}: units.{self.cores}"
+        if weights.group is not None:
+            wanted = "weights with one scale for each row, as a core adds up its whole page"
+            raise BadInput(f"{where}: wanted {wanted}, got {weights} (precision.{key})")
+        if core.page_values != bits // weights.bits:
+            raise BadInput(
+                f"{where}.page_values: wanted the {bits // weights.bits} weights of {weights} (precision.{key}) in a page, "
+                f"got {core.page_values}, which are weights of {bits // core.page_values} bits"
+            )
 
     def takes(self, op: Op) -> bool:
         return isinstance(op, Linear) or (isinstance(op, Pointwise) and op.function == "embedding")
@@ -184,7 +198,7 @@ class FlashGemv(Offload):
         one = alone if isinstance(op.m, int) and op.m == 1 else own(_one_vector(stage, op.n), _without(device))
         found = (
             Shared(rounds, rounds.split(op.n, op.k, nbytes=op.weight_bytes, chip_ps=one.ps))
-            for rounds in rounds_on(device, self, op.weights, op.activations)
+            for rounds in rounds_on(device, self, op.activations)
         )
         shared = min(found, key=lambda shared: shared.split.ps)
         flash = _flash(device)
@@ -211,19 +225,13 @@ class FlashGemv(Offload):
         return done
 
 
-def rounds_on(device: Device, offload: FlashGemv, weights: Format, activations: Format) -> tuple[ReadCompute, ...]:
-    """Rounds of every tile that ``offload`` tries with these formats. Raises BadInput where the cores take no page of them."""
+def rounds_on(device: Device, offload: FlashGemv, activations: Format) -> tuple[ReadCompute, ...]:
+    """Rounds of every tile that ``offload`` tries with vectors of this format. Raises BadInput where the cores take none."""
     slot, core, flash = device.units[offload.cores], _core(device, offload.cores), _flash(device)
-    where = f"{device.name}: units.{offload.cores}"
-    if weights.group is not None:
-        raise BadInput(f"{where}: wanted weights with one scale for each row, as a core adds up its whole page, got {weights}")
-    page = flash.nand.page_bytes * 8 // weights.bits
-    if core.page_values != page:
-        raise BadInput(f"{where}.page_values: wanted the {page} weights of {weights} in a page, got {core.page_values}")
     try:
         return _rounds(flash, core, slot.clock, offload.tiling, offload.slice, activations.bits)
     except ValueError as error:
-        raise BadInput(f"{where}: {error}") from None
+        raise BadInput(f"{device.name}: units.{offload.cores}: {error}") from None
 
 
 @cache

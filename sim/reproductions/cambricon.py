@@ -87,7 +87,7 @@ def published_rounds(platform: str) -> ReadCompute:
     device = load_device(f"cambricon_llm_{platform}")
     offload = device.placement.offload
     assert isinstance(offload, FlashGemv)
-    (found,) = rounds_on(device, offload, W8A8.weights, W8A8.activations)
+    (found,) = rounds_on(device, offload, W8A8.activations)
     return found
 
 

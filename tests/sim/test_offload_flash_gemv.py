@@ -41,7 +41,7 @@ def offload_of(device: Device) -> FlashGemv:
 
 
 def rounds_of(device: Device):
-    (found,) = rounds_on(device, offload_of(device), INT8, INT8)
+    (found,) = rounds_on(device, offload_of(device), INT8)
     return found
 
 
@@ -246,7 +246,10 @@ def test_a_run_reports_what_the_code_of_the_cores_cannot_mend(rate):
         (["placement.weights=lpddr"], "placement.weights: wanted a memory of kind nand, got 'lpddr' of kind dram"),
         (["placement.kv=flash"], "placement.kv: wanted a memory other than that of the weights, got 'flash'"),
         (["placement.activations=flash"], "placement.activations: wanted a memory other than that of the weights, got 'flash'"),
-        (["units.core.page_values=8192"], "units.core.page_values: wanted the 16384 weights of int8 in a page, got 8192"),
+        (
+            ["units.core.page_values=8192"],
+            r"units.core.page_values: wanted the 16384 weights of int8 \(precision.weights\) in a page, got 8192",
+        ),
         (["units.core.buffer_bytes=64"], "units.core: flash_compute has a buffer for 64 columns, not for 256"),
         (
             ["units.core.buffer_bytes=64", "placement.offload.tiling=search"],
@@ -279,6 +282,11 @@ def test_weights_with_scales_inside_of_a_row_are_refused():
     grouped = replace(W8A8, weights=FORMATS["int8"].grouped(128))
     with pytest.raises(BadInput, match=r"units.core: wanted weights with one scale for each row.*got int8:128"):
         StepPricer(S, OPT, grouped)
+
+
+def test_a_format_that_was_left_at_its_default_is_named():
+    with pytest.raises(BadInput, match=r"the 8192 weights of fp16 \(precision.lm_head\) in a page, got 16384, .* of 8 bits"):
+        StepPricer(S, OPT, replace(W8A8, lm_head=FORMATS["fp16"]))
 
 
 def test_vectors_that_the_buffer_of_a_core_does_not_hold_are_refused():
