@@ -87,12 +87,17 @@ class Device(Spec):
         for names, known, what in ((elsewhere, list(counts), "unit"), (memories, list(self.memories), "memory")):
             for field, name in names.items():
                 faults += _unless(name, known, f"placement.offload.{field}", what)
-        kv = self.memories.get(self.placement.kv)
-        if self.placement.offload is None and kv is not None and "page_program" in kv.events:
-            faults.append(
-                f"placement.kv: wanted a memory that takes single tokens, or a [placement.offload] such as kv_streaming, as keys "
-                f"and values are programmed by pages; got {self.placement.kv!r}, which is {kv.kind()}"
+        wanted = {"activations": "a memory that is written at random, as results of ops are"}
+        if self.placement.offload is None:
+            wanted["kv"] = (
+                "a memory that takes single tokens, or a [placement.offload] such as kv_streaming, as keys and values are "
+                "programmed by pages"
             )
+        for tensor, what in wanted.items():
+            name = getattr(self.placement, tensor)
+            memory = self.memories.get(name)
+            if memory is not None and "page_program" in memory.events:
+                faults.append(f"placement.{tensor}: wanted {what}; got {name!r}, which is {memory.kind()}")
         if faults:
             raise ValueError("\n".join(faults))
         return self

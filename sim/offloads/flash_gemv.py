@@ -110,9 +110,8 @@ class FlashGemv(Offload):
                 f"{device.name}: memories.{name}.bandwidth: wanted the {flash.nand.channels_mb_per_s} MB/s of its channels, "
                 f"got {flash.bandwidth} MB/s"
             )
-        for tensor in ("kv", "activations"):  # no page is programmed here
-            if getattr(device.placement, tensor) == name:
-                raise BadInput(f"{where}.{tensor}: wanted a memory other than that of the weights, got {name!r}")
+        if device.placement.kv == name:  # no page is programmed here
+            raise BadInput(f"{where}.kv: wanted a memory other than that of the weights, got {name!r}")
         for key in ("weights", "lm_head"):
             self._check_page(device, key, getattr(precision, key))
         rounds_on(device, self, precision.activations)

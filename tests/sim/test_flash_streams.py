@@ -9,6 +9,7 @@ import pytest
 
 from memsys.ssd import Ssd
 from sim.energy import ledger, stage_work
+from sim.errors import BadInput
 from sim.files import locate, parse_toml
 from sim.lowering import Stage
 from sim.system import Device, load_device
@@ -77,3 +78,11 @@ def test_keys_and_values_on_flash_want_an_offload():
     wanted = "placement.kv: wanted a memory that takes single tokens, or a .* such as kv_streaming, .*; got 'ssd', which is ssd"
     with pytest.raises(ValueError, match=wanted):
         Device.from_data(data)
+
+
+@pytest.mark.parametrize("name", ["instinfer_flexgen", "instinfer_dense", "cambricon_llm_s"])
+def test_activations_on_flash_are_refused_with_any_offload(name):
+    device = load_device(name)
+    flash = next(key for key, memory in device.memories.items() if "page_program" in memory.events)
+    with pytest.raises(BadInput, match=f"placement.activations: wanted a memory that is written at random, .*; got '{flash}'"):
+        load_device(name, [f"placement.activations={flash}"])

@@ -245,7 +245,6 @@ def test_a_run_reports_what_the_code_of_the_cores_cannot_mend(rate):
         (["placement.offload.cores=vector"], "cores: wanted a unit of kind flash_compute, got 'vector' of vector_unit"),
         (["placement.weights=lpddr"], "placement.weights: wanted a memory of kind nand, got 'lpddr' of kind dram"),
         (["placement.kv=flash"], "placement.kv: wanted a memory other than that of the weights, got 'flash'"),
-        (["placement.activations=flash"], "placement.activations: wanted a memory other than that of the weights, got 'flash'"),
         (
             ["units.core.page_values=8192"],
             r"units.core.page_values: wanted the 16384 weights of int8 \(precision.weights\) in a page, got 8192",
