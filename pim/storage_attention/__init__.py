@@ -30,11 +30,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accel.base.cost import Cost
 from accel.base.cost_range import CostRange
 from accel.base.mapping import ceil_div
+from accel.base.spec import PowerOfTwo
 from accel.base.unit import RtlUnit
 from accel.base.words import pack_words
 from pim.storage_attention import timing
@@ -52,41 +53,35 @@ FP16 = FORMATS["fp16"]
 class StorageAttention(RtlUnit):
     """Attention of one head and decode token inside a drive: pages in, output out, dense or SparF."""
 
-    head_dim: int = Field(default=128, ge=8, le=512)
-    lanes: int = Field(default=16, ge=2, le=64)
-    """Elements of a word, and multipliers of each GEMV kernel."""
-    page_bytes: int = Field(default=4096, ge=64, le=32768)
-    """Bytes of a flash page."""
-    page_channels: int = Field(default=8, ge=2, le=64)
-    """Channels of a channel-indexed page."""
+    head_dim: PowerOfTwo = Field(default=128, ge=8, le=512)
+    """Elements of a head, a power of two."""
+    lanes: PowerOfTwo = Field(default=16, ge=2, le=64)
+    """Elements of a word, and multipliers of each GEMV kernel; a power of two."""
+    page_bytes: PowerOfTwo = Field(default=4096, ge=64, le=32768)
+    """Bytes of a flash page, a power of two."""
+    page_channels: PowerOfTwo = Field(default=8, ge=2, le=64)
+    """Channels of a channel-indexed page, a power of two."""
     flash_channels: int = Field(default=8, ge=1, le=16)
     """Flash channels, each with a stream of pages and a filter."""
-    max_tokens: int = Field(default=2048, ge=8, le=65536)
-    """Tokens of the longest context: words of the score memory times lanes."""
+    max_tokens: PowerOfTwo = Field(default=2048, ge=8, le=65536)
+    """Tokens of the longest context: words of the score memory times lanes; a power of two."""
 
     executes: ClassVar[tuple[type[Op], ...]] = (SparseAttention,)
     golden: ClassVar[str] = "storage_attention.storage_attention"
 
-    @field_validator("head_dim", "lanes", "page_bytes", "page_channels", "max_tokens")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size & (size - 1):
-            below = 1 << (size.bit_length() - 1)
-            raise ValueError(f"wanted a power of two, such as {below} or {2 * below}, got {size}")
-        return size
-
     @model_validator(mode="after")
     def _fits(self) -> StorageAttention:
-        layout = self.layout
-        if self.lanes * timing.REUSE >= 2 * self.head_dim or self.head_dim < self.lanes * 4:
-            raise ValueError(f"lanes: wanted at most head_dim / 4 = {self.head_dim // 4}, got {self.lanes}")
+        layout, words = self.layout, timing.REUSE  # of a row at least, so that each of its sums is stored before it is added to
+        if self.head_dim < self.lanes * words:
+            raise ValueError(f"lanes: wanted at most head_dim / {words} = {self.head_dim // words}, got {self.lanes}")
         if layout.page_tokens % self.lanes or not layout.page_tokens:
             held = f"a page of {self.page_bytes} bytes holds {layout.page_tokens} tokens of {self.head_dim} FP16 elements"
             wanted = f"whole groups of {self.lanes} tokens, so a multiple of {2 * self.head_dim * self.lanes} bytes"
             raise ValueError(f"page_bytes: wanted {wanted}; {held}")
-        if self.page_channels > self.head_dim // 2 or layout.range_tokens < 4 * self.lanes:
-            most = min(self.head_dim // 2, self.page_bytes // (8 * self.lanes))
-            raise ValueError(f"page_channels: wanted at most {most}, for four words of each channel, got {self.page_channels}")
+        if self.page_channels > self.head_dim // 2 or layout.range_tokens < words * self.lanes:
+            most = min(self.head_dim // 2, self.page_bytes // (2 * words * self.lanes))
+            wanted = f"at most {most}, for {words} words of each channel and two groups of channels"
+            raise ValueError(f"page_channels: wanted {wanted}, got {self.page_channels}")
         if self.max_tokens < 2 * layout.range_tokens:
             wanted = f"at least two channel pages of {layout.range_tokens} tokens each"
             raise ValueError(f"max_tokens: wanted {wanted}, got {self.max_tokens}")
@@ -195,8 +190,10 @@ class StorageAttention(RtlUnit):
         return EngineRtl(self.layout, self.lanes, self.flash_channels, self.max_tokens)
 
     def encode_config(self, tile: SparseAttention, n: int) -> int:
-        from pim.storage_attention.rtl import config_layout
+        from pim.storage_attention.rtl import RUN_BITS, config_layout
 
+        if n >= 1 << RUN_BITS:
+            raise ValueError(f"{self.kind()} counts less than 2^{RUN_BITS} invocations, got {n}")
         fields = {
             "invocations": n - 1,
             "last_token": tile.tokens - 1,
@@ -247,12 +244,12 @@ class StorageAttention(RtlUnit):
         one = cls(head_dim=16, lanes=4, page_bytes=256, page_channels=4, flash_channels=1, max_tokens=128)
         yield one, one.op(tokens=50, channels=4, selected=6, recent=6)
         yield one, SparseAttention.all_tokens(32, 16)
-        four = cls(head_dim=16, lanes=2, page_bytes=128, page_channels=4, flash_channels=3, max_tokens=64)
-        yield four, four.op(tokens=33, channels=5, selected=7, recent=1)
+        three = cls(head_dim=16, lanes=2, page_bytes=128, page_channels=4, flash_channels=3, max_tokens=64)
+        yield three, three.op(tokens=33, channels=5, selected=7, recent=1)
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> tuple[RtlUnit, Op]:
-        lanes = int(rng.choice([2, 4]))
+        lanes = int(rng.choice([2, 2, 4, 4, 8]))  # few: so that it simulates in seconds
         head_dim = int(rng.choice([8, 16, 32]))
         page_bytes, page_channels = int(rng.choice([64, 128, 256, 512])), int(rng.choice([2, 4, 8]))
         unit = cls(
@@ -260,7 +257,7 @@ class StorageAttention(RtlUnit):
             lanes=lanes,
             page_bytes=page_bytes,
             page_channels=page_channels,
-            flash_channels=int(rng.integers(1, 6)),
+            flash_channels=int(rng.integers(1, 9)),
             max_tokens=int(rng.choice([64, 128, 256])),
         )
         return unit, unit.draw_op(rng)

@@ -234,6 +234,11 @@ def test_the_rtl_takes_exactly_the_price_of_the_pages_of_the_model():
         {"selected": 1, "channels": 1, "recent": 1},
     ):
         cases.append((op.resized(**changes), equal))
+    for tokens, chosen, recent in ((64, 64, 64), (64, 1, 0), (64, 20, 3), (33, 33, 0), (32, 8, 8), (1, 1, 1)):  # up to max_tokens
+        edge = SMALL.op(tokens=tokens, channels=7, selected=chosen, recent=recent)
+        cases.append((edge, normal(edge, tokens)))
+    for dense in (SparseAttention.all_tokens(1, 8), SparseAttention.all_tokens(64, 8)):
+        cases.append((dense, normal(dense)))
     play(SMALL, cases)
 
 
@@ -268,6 +273,11 @@ def test_an_op_that_cannot_be_is_refused_in_one_line(changes, message):
     assert "\n" not in str(refused.value)
 
 
+def test_more_invocations_than_are_counted_are_refused():
+    with pytest.raises(ValueError, match=r"counts less than 2\^32 invocations, got 4294967296"):
+        SMALL.encode_config(SMALL.op(tokens=4, channels=2, selected=2), 1 << 32)
+
+
 def test_another_op_is_refused():
     with pytest.raises(ValueError, match="storage_attention executes sparse_attention, not linear"):
         ENGINE.check(Linear(m=1, n=1, k=1))
@@ -286,7 +296,10 @@ def test_another_op_is_refused():
         ),
         ({"lanes": 64}, "lanes: wanted at most head_dim / 4 = 32, got 64"),
         ({"lanes": 12}, "wanted a power of two, such as 8 or 16, got 12"),
-        ({"page_channels": 64}, "page_channels: wanted at most 32, for four words of each channel, got 64"),
+        (
+            {"page_channels": 64},
+            "page_channels: wanted at most 32, for 4 words of each channel and two groups of channels, got 64",
+        ),
         ({"max_tokens": 256}, "max_tokens: wanted at least two channel pages of 256 tokens each, got 256"),
     ],
 )
