@@ -35,6 +35,11 @@ class Memory(Spec):
         return {}
 
     @property
+    def copies(self) -> int:
+        """Equal parts, such as drives, for one of which static power is stated."""
+        return 1
+
+    @property
     def stream_permille(self) -> int:
         """Share of the peak that a long sequential stream reaches."""
         return 1000

@@ -145,15 +145,19 @@ class Ssd(FlashMemory):
         rate = smaller(smaller(on_link, in_flash), chunk * PS_PER_US // each_ps)
         return smaller(rate, self.bandwidth // self.drives)  # which may be stated lower
 
+    @property
+    def copies(self) -> int:
+        return self.drives
+
     def entries(self) -> tuple[Entry, ...]:
-        """Joules of a byte on the link, of a page and of a block, from the figures of link and part; standby of all dies."""
+        """Joules of a byte on the link, of a page and of a block, from the figures of link and part; standby of one drive."""
         part, link = self.nand, self.link
         known, full = figures(part), link.packet or 1
         wire = Figure(link.joules(full) / full, link.energy_class, f"link {link.name}, headers included: {link.energy_source}")
         byte, idle = known["channel_byte"], known["standby"]
         bus = Figure(part.page_bytes * byte.joules, byte.source_class, f"{part.page_bytes} B on the channel: {byte.source}")
-        dies = f"{self.drives * part.total_dies} dies; the controller is not in it: {idle.source}"
-        standby = Figure(self.drives * joules_per_s(part), idle.source_class, dies)
+        dies = f"{part.total_dies} dies of a drive; the controller is not in it: {idle.source}"
+        standby = Figure(joules_per_s(part), idle.source_class, dies)
         return (
             *(self._entry(event, "", wire) for event in ("read_byte", "write_byte")),
             *(self._entry(event, "", known[event]) for event in ("page_read", "page_program", "block_erase")),

@@ -154,7 +154,7 @@ def ledger(device: Device, events: Events, elapsed_ps: int, replicas: int = 1) -
 def _static_components(device: Device) -> Iterable[tuple[str, int]]:
     yield "device", 1
     yield from ((name, slot.count) for name, slot in device.units.items())
-    yield from ((name, 1) for name in device.memories)
+    yield from ((name, memory.copies) for name, memory in device.memories.items())
 
 
 def _row(component: str, device: Device, event: str, count: int, joules: float, entry: Entry) -> Row:

@@ -1,10 +1,12 @@
 """Is a KV cache across a link priced by what is fetched, and counted?"""
 
+from collections import Counter
+
 import pytest
 
 from accel.base.clock import bytes_to_ps
 from sim import System, load_device, load_model, simulate
-from sim.energy import stage_work
+from sim.energy import ledger, stage_work
 from sim.errors import BadInput, Infeasible
 from sim.experiment import TraceSource, load_trace
 from sim.lowering import Stage
@@ -60,6 +62,13 @@ def test_main_memory_bounds_what_comes_fast_enough():
     assert timing.ps == bytes_to_ps(moved, 768_000)
     result = simulate(System(device=fast), MODEL, offline(6, 300, 40), Fcfs())
     assert result.metrics["hbm_bandwidth_utilization"] <= 1
+
+
+def test_each_drive_waits_with_power_of_its_own():
+    """5 W of a controller, and 3.3 V x 10 uA of each of 256 dies."""
+    device = load_device("instinfer_flexgen", ["memories.ssd.drives=4"])
+    rows = {row.event: row.joules for row in ledger(device, Counter(), 10**12) if row.component == "ssd"}
+    assert rows == pytest.approx({"static (controller)": 20, "static (standby)": 4 * 256 * 3.3 * 10e-6})
 
 
 @pytest.mark.parametrize("device", [DRIVE, HOST])
