@@ -48,6 +48,27 @@ def test_it_is_within_its_bound_of_the_mathematics(op, seed, scale):
     assert torch.all(error <= storage_attention_error_bound(op, *arrays, lanes=LAYOUT["lanes"]))
 
 
+KINDS = {
+    "normal": lambda rng, shape: encode(rng.normal(size=shape), FP16),
+    "any finite number": lambda rng, shape: rng.integers(0, INFINITY, shape) | rng.integers(0, 2, shape) << 15,
+    "largest": lambda rng, shape: 0x7BFF | rng.integers(0, 2, shape) << 15,
+    "subnormal": lambda rng, shape: rng.integers(0, 4, shape) | rng.integers(0, 2, shape) << 15,
+    "all alike": lambda rng, shape: np.full(shape, rng.integers(0, INFINITY)),
+    "close together": lambda rng, shape: encode(rng.normal(1000, 1, shape), FP16),
+    "few large": lambda rng, shape: encode(rng.normal(0, 0.01, shape) * rng.choice([1, 3000], shape, p=[0.95, 0.05]), FP16),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(ops(), st.integers(0, 1 << 30), st.tuples(*[st.sampled_from(sorted(KINDS))] * 4))
+def test_it_is_within_its_bound_of_operands_of_any_kinds(op, seed, kinds):
+    rng = np.random.default_rng(seed)
+    arrays = tuple(KINDS[kind](rng, op.shape(operand)) for kind, operand in zip(kinds, op.operands(), strict=True))
+    out, _, _ = storage_attention(op, *arrays, **LAYOUT)
+    error = (values(out) - ideal_storage_attention(op, *arrays)).abs()
+    assert torch.all(error <= storage_attention_error_bound(op, *arrays, lanes=LAYOUT["lanes"]))
+
+
 def test_the_bound_is_a_few_roundings_to_fp16_for_numbers_as_they_are():
     for op in (sparse(head_dim=128, tokens=256, channels=32, selected=64), SparseAttention.all_tokens(256, 128)):
         bound = storage_attention_error_bound(op, *normal(op), lanes=16)

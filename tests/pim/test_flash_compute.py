@@ -78,6 +78,11 @@ def test_what_it_cannot_execute_is_refused_with_the_reason(op, message):
         CORE.check(op)
 
 
+def test_more_invocations_than_are_counted_are_refused():
+    with pytest.raises(ValueError, match=r"counts less than 2\^32 invocations, got 4294967296"):
+        CORE.encode_config(TILE, 1 << 32)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
