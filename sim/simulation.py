@@ -212,7 +212,13 @@ def describe(system: System, pricer: StepPricer, served: Served, trace: Trace) -
                 for name, slot in device.units.items()
             ],
         },
-        "trace": {"name": trace.name, "source": trace.source, "requests": len(trace), "digest": trace.digest()},
+        "trace": {
+            "name": trace.name,
+            "source": trace.source,
+            "requests": len(trace),
+            "digest": trace.digest(),
+            "offline": bool(len(trace) > 1 and (trace.arrival_ps == trace.arrival_ps[0]).all()),
+        },
         "area": area(device),
         "activity": _ends(pricer, decodes, context),
         "assumptions": [assumption.model_dump(by_alias=True) for assumption in device.assumptions],

@@ -13,8 +13,15 @@ SLOWED = 0.1
 """So is one with this share, if its throughput is lower than another's."""
 
 
+def offline(systems: Sequence[dict[str, Any]]) -> bool:
+    """Whether all requests were there from the start: no load then sets the rate, and every system works as fast as it can."""
+    return all(system["trace"].get("offline", False) for system in systems)
+
+
 def at_capacity(systems: Sequence[dict[str, Any]]) -> list[str]:
     """Names of the systems that cannot keep up with the load: their requests wait for a large part of their latency."""
+    if offline(systems):
+        return [system["name"] for system in systems]
     best = max(s["metrics"]["output_throughput"] or 0.0 for s in systems)
     found = []
     for system in systems:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.report.capacity import EQUAL_RATES, at_capacity
+from sim.report.capacity import EQUAL_RATES, at_capacity, offline
 from sim.report.comparison import resource
 from sim.report.energy import class_shares
 from sim.report.evidence import is_analytical, scheduling
@@ -122,6 +122,11 @@ def _apart(value: float, other: float) -> str:
 
 def _on_load(systems: Systems, full: Sequence[str]) -> str:
     """What limits throughput: the load, or the systems."""
+    if offline(systems):
+        return (
+            "All requests were there from the start: throughput is the most that a system gets out of them, and TTFT holds the "
+            "wait behind the others."
+        )
     rates = [s["metrics"]["output_throughput"] or 0.0 for s in systems]
     equal = min(rates) > 0 and max(rates) <= min(rates) * (1 + EQUAL_RATES)
     keeping = [s["name"] for s in systems if s["name"] not in full]

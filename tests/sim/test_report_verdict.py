@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from report_systems import data, energy_row, system, unit
 
+from sim import System, load_device, load_model, simulate
+from sim.policies.fcfs import Fcfs
 from sim.report.capacity import at_capacity
 from sim.report.comparison import comparison
 from sim.report.figures import MISSING
 from sim.report.verdict import verdict
+from workloads.trace import Trace
 
 
 def test_under_a_load_that_all_keep_up_with_throughput_does_not_rank() -> None:
@@ -42,6 +46,16 @@ def test_throughput_ranks_systems_that_are_all_at_capacity() -> None:
     found = verdict([system("base", output_throughput=500.0, **full), system("big", **full)])
     assert found.headline.startswith("big has the most output tokens per second (1,000 tokens/s, 2.00x more than base).")
     assert found.points[0].startswith("base and big are at capacity: requests wait 9,000 ms and 9,000 ms on average")
+
+
+def test_requests_that_are_there_from_the_start_are_no_load_to_keep_up_with() -> None:
+    slow, fast = system("slow", output_throughput=6.0), system("fast", mean_queue_ms=3000.0)
+    for one in (slow, fast):
+        one["trace"]["offline"] = True
+    found = verdict([slow, fast])
+    assert found.headline.startswith("fast has the most output tokens per second (1,000 tokens/s, 167x more than slow).")
+    assert found.points[0].startswith("All requests were there from the start: throughput is the most")
+    assert not any("keep" in point for point in (found.headline, *found.points))
 
 
 @pytest.mark.parametrize(
@@ -156,3 +170,11 @@ def test_what_storage_reports_has_rows_and_units_of_its_own() -> None:
     assert rows["csd: endurance share"] == ["%", MISSING, "25.0"]
     assert rows["core: outliers uncorrectable"] == ["values", MISSING, "1.500"]
     assert not any("pages" in label for label in (row[0].text for g in comparison(systems[:1]).groups for row in g.rows))
+
+
+@pytest.mark.parametrize(("arrivals", "offline"), [([0, 0, 0], True), ([7, 7], True), ([0, 1], False), ([0], False)])
+def test_a_result_says_whether_its_requests_were_there_from_the_start(arrivals: list[int], offline: bool) -> None:
+    lengths = np.full(len(arrivals), 8)
+    trace = Trace(arrival_ps=np.array(arrivals, np.int64), prompt=lengths, output=lengths, name="few", source="test")
+    served = simulate(System(device=load_device("a100_80gb")), load_model("opt-6.7b"), trace, Fcfs())
+    assert served.about["trace"]["offline"] is offline
