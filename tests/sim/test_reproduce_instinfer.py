@@ -12,7 +12,10 @@ KV_STEP = 64 * 1536 * 819200  # bytes of keys and values of a decode step at the
 
 def test_none_is_missing_and_the_rows_are_those_of_the_issue():
     assert {row.status for row in ROWS.values()} == {"reproduced", "explained"}
-    assert sorted(row.published for row in ROWS.values()) == sorted(
+    inferred = [row for row in ROWS.values() if row.setup.endswith("weights in host memory")]
+    assert sorted(row.published for row in inferred) == [80.7, 82.3, 92.4, 98.9]
+    assert all(abs(row.error) < 0.15 and "inferred" in row.note for row in inferred)
+    assert sorted(row.published for row in ROWS.values() if row not in inferred) == sorted(
         [1.34, 1.93, 1085.65, 32263877, 768, 6.85, 11.1, 2.08, 1.713, 1.046, 32.6, 98.9, 92.4, 80.7, 82.3]
     )
 
