@@ -97,10 +97,13 @@ def _check_place(path: Path) -> None:
 
 
 def _committed(unit: Any) -> tuple[str, list[Entry]]:
-    """The technology with synthesised figures at the parameters of ``unit``, and these. Raises BadInput where there is none."""
+    """The technology with figures of the netlist at the parameters of ``unit``, and these: those that name all of them, be they
+    synthesised or scaled from smaller ones. Raises BadInput where there is none."""
     known: dict[str, list[Entry]] = {}
     for name in sorted(available(), key=lambda name: name != COMMITTED):
-        entries = [e for e in Tech.load(name).entry if e.component == unit.kind() and e.rtlil]
+        entries = [
+            e for e in Tech.load(name).entry if e.component == unit.kind() and (e.rtlil or set(e.parameters) == set(dict(unit)))
+        ]
         found = [e for e in entries if e.matches(unit.kind(), dict(unit)) and set(e.parameters) == set(dict(unit))]
         if found:
             return name, found
