@@ -93,7 +93,8 @@ def test_committed_figures_are_found_in_every_technology_file(rtloom) -> None:
     assert len(plain["entry"]) == 1
     assert "committed in technology ablation_asap7; --liberty FILE" in rtloom("characterize", "lut_ablation").stdout
     engine = rtloom("characterize", "storage_attention", "--json").json()  # too large to be played: joules from smaller ones
-    assert engine["committed"] == "asap7" and {entry["class"] for entry in engine["entry"]} == {"scaled"}
+    assert engine["committed"] == "asap7"
+    assert {entry["class"] for entry in engine["entry"]} == {"scaled"}
     message = _one_line(rtloom("characterize", "lut_ablation", "--set", "columns=3", code=2).stderr)
     assert "ablation_asap7 has no figures of lut_ablation at these parameters (it has step=fused, rows=2, columns=4" in message
     assert " more);" in message
