@@ -126,7 +126,7 @@ def _text(report: Any) -> str:
             row.seed,
             row.cycles_rtl,
             row.cycles_cost,
-            "equal" if row.events_rtl == row.events_cost else "differ",
+            "equal" if row.events_rtl == row.events_cost else "differ" if row.failure else "in range",
             "failed" if row.failure else "passed",
         ]
         for row in report.rows

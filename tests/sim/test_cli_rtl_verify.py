@@ -12,7 +12,9 @@ import pytest
 from accel.arithmetic import Arithmetic
 from accel.base import conformance, rtl
 from accel.base.errors import ToolError
+from accel.base.report import Report, Row
 from accel.vector_unit import VectorUnit
+from sim.commands import verify
 
 SMALL = ("table_precompute", "--set", "rows=1", "--set", "group=2")
 PARAMETERS = {"rows": 1, "group": 2, "table_bits": None, "activations": "int8", "table": None}
@@ -81,6 +83,14 @@ def test_a_unit_is_proved_at_given_parameters(rtloom, folder, proofs) -> None:
     assert record["parameters"] == PARAMETERS
     suite = ElementTree.parse(folder / "reports" / "conformance.xml").getroot()
     assert suite.get("tests") == str(len(rows))
+
+
+@pytest.mark.parametrize(
+    ("counted", "failure", "word"), [(3, None, "equal"), (2, None, "in range"), (2, "RTL counted 2", "differ")]
+)
+def test_events_within_the_range_of_a_price_are_not_said_to_differ(counted, failure, word) -> None:
+    row = Row("unit", {}, "op", 0, 5, 6, {"mac": counted}, {"mac": 3}, 1, 5, "icarus", failure)
+    assert f"  {word}  " in verify._text(Report([row]))
 
 
 @pytest.fixture
