@@ -86,6 +86,11 @@ class InStorageAttention(Offload):
         layout = validate(KvLayout, self._pages_of(device) | stored, where)
         if self.sparf is not None:
             self.sparf.check(layout, where)
+        if model.max_context > slot.unit.max_tokens:
+            longest = f"the {model.max_context} tokens of the longest context of {model.name}"
+            raise BadInput(
+                f"{device.name}: units.{self.engine}.max_tokens: wanted at least {longest}, got {slot.unit.max_tokens}"
+            )
         try:
             slot.unit.check(self._asked(device, layout, model.max_context, 1))
         except ValueError as error:

@@ -291,7 +291,11 @@ class TestRefused:
             (['memories.csd.part="mqsim"'], BadInput, "units.engine.page_bytes: wanted 8192, as mqsim has, got 4096"),
             (["units.engine.flash_channels=4"], BadInput, "units.engine.flash_channels: wanted 8, as instattention has, got 4"),
             (['placement.offload.read_rate="20 GB/s"'], BadInput, "placement.offload.read_rate: wanted at most the"),
-            (["units.engine.max_tokens=1024"], BadInput, "units.engine: tokens: wanted 1 to 1024"),
+            (
+                ["units.engine.max_tokens=1024"],
+                BadInput,
+                "units.engine.max_tokens: wanted at least the 2048 tokens of the longest context of opt-13b, got 1024",
+            ),
         ],
     )
     def test_what_does_not_fit(self, settings, error, message):
