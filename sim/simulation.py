@@ -61,20 +61,23 @@ def simulate(
             raise BadInput(str(error)) from None
         clipped = counts["clipped"]
     replicas = system.plan.replicas
-    served = serve(
-        [pricer] * replicas,
-        kept,
-        policy,
-        kv_tokens=pricer.kv_tokens,
-        block_tokens=BLOCK_TOKENS,
-        max_context=model.max_context,
-        router=router,
-        run_ahead=run_ahead,
-        seed=seed,
-        timeline=timeline,
-        progress=progress,
-        cuts=cuts,
-    )
+    try:
+        served = serve(
+            [pricer] * replicas,
+            kept,
+            policy,
+            kv_tokens=pricer.kv_tokens,
+            block_tokens=BLOCK_TOKENS,
+            max_context=model.max_context,
+            router=router,
+            run_ahead=run_ahead,
+            seed=seed,
+            timeline=timeline,
+            progress=progress,
+            cuts=cuts,
+        )
+    except Infeasible as error:
+        raise Infeasible(f"{name or system.name}: {error}") from None
     metrics: dict[str, Any] = serving_metrics(served)
     if metrics["rejected_context"] == len(trace):
         raise Infeasible(

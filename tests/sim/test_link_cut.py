@@ -95,7 +95,7 @@ cuts = { csd = "500 ms" }
 def test_the_command_ends_with_a_reason_and_stores_nothing(rtloom, folder):
     (folder / "cut.toml").write_text(EXPERIMENT)
     done = rtloom("run", "cut.toml", "--out", "report", code=3)
-    assert "the link of memory 'csd' was cut at 0.5 s: 0 of 3 requests completed, 3 lost" in done.stderr
+    assert "drives, dense: the link of memory 'csd' was cut at 0.5 s: 0 of 3 requests completed, 3 lost" in done.stderr
     assert not done.stdout
     assert not [path for path in (folder / "runs").rglob("*") if path.is_file() and not path.name.startswith(".")]
     assert not (folder / "report").exists()
