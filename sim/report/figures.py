@@ -22,6 +22,8 @@ _PREFIXES = (
 )
 _SCALED = {"J", "W"}
 SLOW_MS = 10_000.0  # beyond, seconds are easier to read
+MANY = 1e6  # from here on, counts are easier to read in millions, and columns stay narrow
+_COUNTED = ("pages", "tokens", "values")
 
 
 def figure(value: Any, digits: int = 4) -> str:
@@ -44,6 +46,8 @@ def scale(unit: str, values: Iterable[float | None]) -> tuple[float, str]:
     largest = max((abs(v) for v in values if v), default=0.0)
     if unit == "ms" and largest >= SLOW_MS:
         return 1e-3, "s"
+    if unit in _COUNTED and largest >= MANY:
+        return 1e-6, f"million {unit}"
     if unit in _SCALED and largest:
         size, prefix = next(((s, p) for s, p in _PREFIXES if largest >= s), _PREFIXES[-1])
         return 1 / size, f"{prefix}{unit}"

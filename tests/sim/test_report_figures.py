@@ -52,6 +52,8 @@ def test_units_fit_the_size(value: float, unit: str, text: str) -> None:
 def test_one_unit_serves_all_values_of_a_row() -> None:
     assert scale("ms", [5.0, None, 20_000.0]) == (1e-3, "s")
     assert scale("tokens/s", [1e9]) == (1.0, "tokens/s")
+    assert scale("pages", [12, None, 999_999]) == (1.0, "pages")
+    assert scale("pages", [12, 2.001e10]) == (1e-6, "million pages")
     assert scale("J", [None, 0.0]) == (1.0, "J")
 
 
