@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memsys.ssd import Ssd
 from sim.report.capacity import EQUAL_RATES, at_capacity, offline
 from sim.report.comparison import resource
 from sim.report.energy import class_shares
@@ -200,7 +201,7 @@ def _trust(systems: Systems) -> Iterable[str]:
         parts = (f"{percent(share)} of the energy of {name}" for name, share in assumed)
         yield f"Assumed figures make up {joined(parts)}."
     for system in systems:
-        limit, drawn = system["system"].get("power_limit_w"), system["metrics"].get("average_power_w")
+        limit, drawn = system["system"].get("power_limit_w"), _board_power(system)
         if limit and drawn and drawn > limit:
             yield (
                 f"{system['name']} draws {drawn:.0f} W on average, above the {limit:.0f} W its boards may: real ones would slow "
@@ -221,6 +222,13 @@ def _trust(systems: Systems) -> Iterable[str]:
     ]
     if unproved:
         yield f"Not proved against the RTL at these parameters: {_by(unproved)}."
+
+
+def _board_power(system: dict[str, Any]) -> float:
+    """Mean power in W without that of drives, which have a supply of their own."""
+    drawn, joules = system["metrics"].get("average_power_w") or 0.0, system["metrics"].get("total_energy_j")
+    drives = sum(row["joules"] for row in system["energy"] if row["kind"] == Ssd.kind())
+    return drawn * (1 - drives / joules) if joules else drawn
 
 
 def _by(facts: Iterable[tuple[str, str]]) -> str:

@@ -147,6 +147,14 @@ def test_power_beyond_what_the_boards_may_draw_is_said() -> None:
     assert said.startswith("hot draws 820 W on average, above the 700 W its boards may")
 
 
+def test_drives_draw_no_power_from_the_board() -> None:
+    hot = system("hot", average_power_w=400.0, total_energy_j=20_000.0)
+    hot["system"]["power_limit_w"] = 300.0
+    assert verdict([hot]).cautions[0].startswith("hot draws 400 W on average, above the 300 W its boards may")
+    hot["energy"] = [energy_row(joules=8_000.0), energy_row("csd", "page_read", joules=12_000.0, kind="ssd")]
+    assert verdict([hot]).cautions == []
+
+
 def test_a_clock_beyond_the_netlist_s_is_said() -> None:
     fast = system("fast")
     fast["system"]["units"] = [unit("lut", "proved", clock_hz=1_410_000_000, synthesized_clock_hz=1_293_000_000)]
