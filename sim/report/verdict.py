@@ -182,6 +182,13 @@ def _cautions(systems: Systems) -> Iterable[str]:
             yield f"{system['name']} rejected {rejected:,} of {asked:,} requests; latencies and rates are those of the others."
         if metrics["preempted"]:
             yield f"{system['name']} preempted {metrics['preempted']:,} requests for lack of KV cache and computed them again."
+        for key in (key for key in metrics if key.endswith("_outliers_uncorrectable") and metrics[key] >= 1):
+            unit = key.removesuffix("_outliers_uncorrectable")
+            share = percent(metrics[key] / metrics[f"{unit}_outliers_read"])
+            yield (
+                f"{system['name']}: {share} of the outliers that {unit} works with ({figure(metrics[key], 3)}) are beyond its "
+                f"code, with {metrics[f'{unit}_bit_error_rate']:g} of the bits wrong; smaller values have none."
+            )
     clipped = {s["metrics"].get("clipped", 0) for s in systems}
     if max(clipped):
         count = f"{max(clipped):,}" if len(clipped) == 1 else f"up to {max(clipped):,}"

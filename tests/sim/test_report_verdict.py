@@ -147,6 +147,16 @@ def test_power_beyond_what_the_boards_may_draw_is_said() -> None:
     assert said.startswith("hot draws 820 W on average, above the 700 W its boards may")
 
 
+def test_what_a_code_cannot_mend_is_said() -> None:
+    counts = {"core_bit_error_rate": 8e-4, "core_outliers_read": 1_000_000, "core_outliers_uncorrectable": 2000.0}
+    (said,) = verdict([system("noisy", **counts)]).cautions
+    assert said == (
+        "noisy: 0.2 % of the outliers that core works with (2,000) are beyond its code, with 0.0008 of the bits wrong; smaller "
+        "values have none."
+    )
+    assert verdict([system("clean", **counts | {"core_outliers_uncorrectable": 0.0})]).cautions == []
+
+
 def test_drives_draw_no_power_from_the_board() -> None:
     hot = system("hot", average_power_w=400.0, total_energy_j=20_000.0)
     hot["system"]["power_limit_w"] = 300.0
