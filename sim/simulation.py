@@ -60,6 +60,7 @@ def simulate(
         except TraceError as error:
             raise BadInput(str(error)) from None
         clipped = counts["clipped"]
+    _check_requests(system, policy, len(trace))
     replicas = system.plan.replicas
     try:
         served = serve(
@@ -122,6 +123,18 @@ def _ends(pricer: StepPricer, decodes: int, context: int) -> dict[str, float]:
         end: pricer.device.model_copy(update={"placement": place.model_copy(update={"offload": at})}) for end, at in ends.items()
     }
     return {"profile": step_ms(pricer.device)} | {end: step_ms(device) for end, device in devices.items()}
+
+
+def _check_requests(system: System, policy: Policy, requests: int) -> None:
+    """Raise BadInput where the policy may admit more requests at a time than the offload stores."""
+    offload = system.device.placement.offload
+    most = None if offload is None else offload.most_requests()
+    admitted = min(getattr(policy, "max_num_seqs", requests), requests)
+    if most is not None and admitted > most:
+        raise BadInput(
+            f"{system.name}: policy.max_num_seqs: wanted at most the {most} requests that the drives store at a time "
+            f"(placement.offload.sequences), got {admitted}"
+        )
 
 
 def _energy(rows: list[Any], served: Served) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class Offload(Spec):
         """Bytes that a token's keys and values of ``nbytes`` occupy in ``placement.kv``, copies of them included."""
         return nbytes
 
+    def most_requests(self) -> int | None:
+        """Requests whose keys and values may be stored at a time; None: as many as there is room for."""
+        return None
+
     def held_bytes(self, model: Transformer, precision: Precision) -> int:
         """Bytes of weights, and of buffers of them, that this offload keeps in the memory of the KV cache."""
         return 0

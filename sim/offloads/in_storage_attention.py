@@ -103,6 +103,9 @@ class InStorageAttention(Offload):
     def kv_token_bytes(self, nbytes: int) -> int:
         return nbytes if self.sparf is None else nbytes * 3 // 2
 
+    def most_requests(self) -> int:
+        return self.sequences
+
     def takes(self, op: Op) -> bool:
         return isinstance(op, Attention)
 

@@ -241,10 +241,19 @@ class TestRuns:
         assert runs[0].metrics["total_energy_j"] == runs[1].metrics["total_energy_j"]
 
     def test_a_cache_that_is_full_evicts_and_still_ends(self):
-        small = on(1, "instinfer_dense", 'memories.csd.capacity="3 GB"', "placement.offload.sequences=1")
-        result = simulate(System(device=small), MODEL, offline(5, 600, 300), Fcfs())
-        assert result.metrics["completed"] == 5
+        """Room is checked for the whole capacity, of which a tenth stays free: the last request in flight may find none."""
+        settings = ('memories.csd.capacity="27.6 GB"', "placement.offload.sequences=16")
+        small = on(1, "instinfer_dense", *settings)
+        result = simulate(System(device=small), MODEL, offline(16, 1024, 1020), Fcfs())
+        assert result.metrics["completed"] == 16
         assert result.metrics["preemptions"] > 0
+
+    def test_no_more_requests_are_admitted_than_have_addresses(self):
+        one = System(device=on(1, "instinfer_dense", "placement.offload.sequences=1"))
+        with pytest.raises(BadInput, match=r"policy.max_num_seqs: wanted at most the 1 requests .*sequences.*, got 5"):
+            simulate(one, MODEL, offline(5), Fcfs())
+        assert simulate(one, MODEL, offline(5), Fcfs(max_num_seqs=1)).metrics["completed"] == 5
+        assert simulate(one, MODEL, offline(1), Fcfs()).metrics["completed"] == 1
 
     @pytest.mark.parametrize(
         ("model", "drives", "settings"),
