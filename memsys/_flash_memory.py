@@ -15,6 +15,7 @@ class FlashMemory(Memory):
     """Flash of one NAND part. Bytes count where they leave it or come; pages and blocks count apart, for whoever moves them."""
 
     events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte", "page_read", "page_program", "block_erase")
+    in_place: ClassVar[bool] = False
 
     part: str
     """NAND, of one drive where there are drives, by name (`rtloom list parts`)."""

@@ -18,6 +18,8 @@ class Memory(Spec):
     """
 
     events: ClassVar[tuple[str, ...]] = ("read_byte", "write_byte")
+    in_place: ClassVar[bool] = True
+    """Whether single bytes are written where they are; False where whole pages are programmed, as flash is."""
 
     capacity: Bytes
     bandwidth: MBytesPerSecond

@@ -11,7 +11,7 @@ has no operating system in front of it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,8 @@ class _RandomReads(Spec):
 
 class MeasuredDrive(Memory):
     """Flash storage by measured rates; ``bandwidth`` is that of long sequential reads."""
+
+    in_place: ClassVar[bool] = False
 
     random_reads: tuple[_RandomReads, ...] = Field(min_length=1)
     """Measured rates by size of the read, in rising order."""

@@ -75,6 +75,12 @@ class StepPricer:
     # capacity
 
     @cached_property
+    def max_context(self) -> int:
+        """Tokens of the longest context that is served: the model's, or less where an offload stores no more."""
+        offload = self.device.placement.offload
+        return self.model.max_context if offload is None else offload.longest(self.model)
+
+    @cached_property
     def weight_bytes(self) -> int:
         return self.model.weight_bytes(self.precision)
 

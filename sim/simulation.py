@@ -56,7 +56,7 @@ def simulate(
     kept, clipped = trace, 0
     if overlong != "reject":  # the engine rejects, so that what it rejects keeps its place among the requests
         try:
-            kept, counts = trace.overlong(model.max_context, overlong)
+            kept, counts = trace.overlong(pricer.max_context, overlong)
         except TraceError as error:
             raise BadInput(str(error)) from None
         clipped = counts["clipped"]
@@ -69,7 +69,7 @@ def simulate(
             policy,
             kv_tokens=pricer.kv_tokens,
             block_tokens=BLOCK_TOKENS,
-            max_context=model.max_context,
+            max_context=pricer.max_context,
             router=router,
             run_ahead=run_ahead,
             seed=seed,
@@ -82,7 +82,7 @@ def simulate(
     metrics: dict[str, Any] = serving_metrics(served)
     if metrics["rejected_context"] == len(trace):
         raise Infeasible(
-            f"{trace.name}: all {len(trace)} requests exceed the context of {model.name}, {model.max_context} tokens"
+            f"{trace.name}: all {len(trace)} requests exceed the context of {model.name}, {pricer.max_context} tokens"
         )
     if not metrics["completed"]:
         raise Infeasible(

@@ -96,7 +96,7 @@ class Device(Spec):
         for tensor, what in wanted.items():
             name = getattr(self.placement, tensor)
             memory = self.memories.get(name)
-            if memory is not None and "page_program" in memory.events:
+            if memory is not None and not memory.in_place:
                 faults.append(f"placement.{tensor}: wanted {what}; got {name!r}, which is {memory.kind()}")
         if faults:
             raise ValueError("\n".join(faults))

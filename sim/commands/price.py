@@ -81,8 +81,8 @@ def _formats(precision: str | None, weights: str | None, activations: str | None
 def _check_fits(pricer: StepPricer, chunks: list[tuple[int, int]], batch: int, context: int) -> None:
     model = pricer.model
     longest = max([context, *(new + past for new, past in chunks)])
-    if longest > model.max_context:
-        raise BadInput(f"{model.name}: wanted a context of at most {model.max_context} tokens, got {longest}")
+    if longest > pricer.max_context:
+        raise BadInput(f"{model.name}: wanted a context of at most {pricer.max_context} tokens, got {longest}")
     tokens = batch * context + sum(new + past for new, past in chunks)
     if tokens > pricer.kv_tokens:
         raise Infeasible(

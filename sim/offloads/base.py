@@ -52,6 +52,10 @@ class Offload(Spec):
         """Requests whose keys and values may be stored at a time; None: as many as there is room for."""
         return None
 
+    def longest(self, model: Transformer) -> int:
+        """Tokens of the longest context that is served."""
+        return model.max_context
+
     def held_bytes(self, model: Transformer, precision: Precision) -> int:
         """Bytes of weights, and of buffers of them, that this offload keeps in the memory of the KV cache."""
         return 0

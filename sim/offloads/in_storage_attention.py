@@ -66,7 +66,9 @@ class InStorageAttention(Offload):
     read_rate: MBytesPerSecond | None = None
     """What reads of pages reach inside a drive, as measured; by default what channels and cells do."""
     sequences: int = Field(default=256, gt=0)
-    """Requests stored at a time, at most: room and addresses are checked for them at the model's longest context."""
+    """Requests stored at a time, at most: room and addresses are checked for them at the longest context."""
+    context: int | None = Field(default=None, gt=0)
+    """Tokens of the longest context that is stored, where that is less than the model's; longer requests are refused."""
     group: int = Field(default=16, gt=0)
     """Tokens of a group, of which a page holds whole ones."""
 
@@ -82,21 +84,22 @@ class InStorageAttention(Offload):
             raise BadInput(f"{where}.read_rate: wanted {most}, got {self.read_rate} MB/s")
         if precision.kv.name != "fp16":
             raise BadInput(f"{device.name}: precision.kv: wanted fp16, which the engine of the drives takes, got {precision.kv}")
-        stored = {"heads": model.kv_heads, "head_dim": model.head_dim, "layers": model.layers, "context": model.max_context}
+        longest = self.longest(model)
+        stored = {"heads": model.kv_heads, "head_dim": model.head_dim, "layers": model.layers, "context": longest}
         layout = validate(KvLayout, self._pages_of(device) | stored, where)
         if self.sparf is not None:
             self.sparf.check(layout, where)
-        if model.max_context > slot.unit.max_tokens:
-            longest = f"the {model.max_context} tokens of the longest context of {model.name}"
+        if longest > slot.unit.max_tokens:
             raise BadInput(
-                f"{device.name}: units.{self.engine}.max_tokens: wanted at least {longest}, got {slot.unit.max_tokens}"
+                f"{device.name}: units.{self.engine}.max_tokens: wanted at least the {longest} tokens of the longest context of "
+                f"{model.name}, got {slot.unit.max_tokens}; or a shorter placement.offload.context"
             )
         try:
-            slot.unit.check(self._asked(device, layout, model.max_context, 1))
+            slot.unit.check(self._asked(device, layout, longest, 1))
         except ValueError as error:
             raise BadInput(f"{device.name}: units.{self.engine}: {error}") from None
         try:
-            layout.check_fits(drives, self.sequences, model.max_context)
+            layout.check_fits(drives, self.sequences, longest)
         except ValueError as error:
             raise Infeasible(f"{where}.sequences: {error}") from None
 
@@ -105,6 +108,9 @@ class InStorageAttention(Offload):
 
     def most_requests(self) -> int:
         return self.sequences
+
+    def longest(self, model: Transformer) -> int:
+        return min(self.context or model.max_context, model.max_context)
 
     def takes(self, op: Op) -> bool:
         return isinstance(op, Attention)

@@ -80,9 +80,9 @@ def test_keys_and_values_on_flash_want_an_offload():
         Device.from_data(data)
 
 
-@pytest.mark.parametrize("name", ["instinfer_flexgen", "instinfer_dense", "cambricon_llm_s"])
+@pytest.mark.parametrize("name", ["instinfer_flexgen", "instinfer_dense", "cambricon_llm_s", "flash_m1_cpu"])
 def test_activations_on_flash_are_refused_with_any_offload(name):
     device = load_device(name)
-    flash = next(key for key, memory in device.memories.items() if "page_program" in memory.events)
+    flash = next(key for key, memory in device.memories.items() if not memory.in_place)
     with pytest.raises(BadInput, match=f"placement.activations: wanted a memory that is written at random, .*; got '{flash}'"):
         load_device(name, [f"placement.activations={flash}"])

@@ -248,6 +248,16 @@ class TestRuns:
         assert result.metrics["completed"] == 16
         assert result.metrics["preemptions"] > 0
 
+    def test_a_shorter_context_lets_models_of_long_ones_be_served(self):
+        short = System(device=on(1, "instinfer_dense", "placement.offload.context=1000"))
+        mixed = Trace(
+            arrival_ps=np.zeros(2, np.int64), prompt=np.array([900, 990]), output=np.array([100, 11]), name="t", source="t"
+        )
+        metrics = simulate(short, load_model("llama-3.1-8b"), mixed, Fcfs()).metrics
+        assert (metrics["completed"], metrics["rejected_context"]) == (1, 1)
+        with pytest.raises(BadInput, match=r"wanted at least the 131072 tokens .* or a shorter placement.offload.context"):
+            StepPricer(on(1, "instinfer_dense"), load_model("llama-3.1-8b"), Precision())
+
     def test_no_more_requests_are_admitted_than_have_addresses(self):
         one = System(device=on(1, "instinfer_dense", "placement.offload.sequences=1"))
         with pytest.raises(BadInput, match=r"policy.max_num_seqs: wanted at most the 1 requests .*sequences.*, got 5"):
