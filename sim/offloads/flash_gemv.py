@@ -183,7 +183,10 @@ class FlashGemv(Offload):
         return work.events[device.placement.weights, "page_read"] * _flash(device).nand.page_bytes
 
     def account(self, work: Work, pricer: StepPricer, served: Served) -> dict[str, Any]:
-        """Outliers that were read in the dies, and how many of them are expected to be beyond the power of their code."""
+        """Outliers that were read in the dies, and how many of them are expected to be beyond the power of their code.
+
+        Pages that are streamed pass the code of the flash's controller, which is not modelled; other values have no code.
+        """
         code, outliers = _core(pricer.device, self.cores).code, work.events[self.cores, "entry"]
         share = code.beyond(self.bit_error_rate) / code.entries(code.page_values)
         return {

@@ -6,7 +6,7 @@ from which the pages that SparF touches follow. FlexGen reads at 1.25 GB/s, the 
 
 Weights are in the GPU. The paper does not say where they are; its own shares of KV access say that each step of FlexGen spends
 0.7 to 1 s on something else, and 25.7 GB over the host's PCIe are 0.80 s. Rows and notes give what weights in host memory would
-change.
+change: no place of the weights meets both the speed-ups and the shares.
 """
 
 from __future__ import annotations
