@@ -242,6 +242,9 @@ def _simulate(binary: Path, simulator: str, folder: Path, job: dict[str, str], d
     if simulator == "icarus":
         command = ["vvp", "-m", str(cocotb.lib_entry("vpi", "icarus")), str(binary), "-fst" if waves else "-none"]
     else:
+        # A binary in the cache looks for cocotb where the environment that built it had it, which may be gone.
+        found = [str(cocotb.libs_dir), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(found)
         command = [str(binary), *(["--trace"] if waves else [])]
     log = _call(command, folder, environment, timeout_s, "simulation")
     # The simulator's exit status does not tell whether the bench itself failed; its results file does.

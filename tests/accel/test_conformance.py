@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -206,6 +207,22 @@ def test_verilator_sees_the_same_as_icarus():
     assert rows["verilator"].simulator == ("icarus" if " " in sys.prefix else "verilator")  # which cannot work there
     assert rows["verilator"].simulated_cycles == rows["icarus"].simulated_cycles
     assert rows["verilator"].events_rtl == rows["icarus"].events_rtl
+
+
+def test_a_binary_of_another_environment_finds_the_libraries_of_this_one(monkeypatch, tmp_path):
+    called = {}
+
+    def call(command, folder, environment, timeout_s, what):
+        called.update(environment)
+        raise ToolError("far enough")
+
+    monkeypatch.setattr(simulation, "_call", call)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/own")
+    with pytest.raises(ToolError, match="far enough"):
+        simulation._simulate(tmp_path / "bench", "verilator", tmp_path, {}, "driver", 1, False)
+    libraries, *others = called["LD_LIBRARY_PATH"].split(":")
+    assert (Path(libraries) / "libcocotbvpi_verilator.so").exists()
+    assert others == ["/own"]
 
 
 def test_a_simulation_that_takes_too_long_is_stopped():
