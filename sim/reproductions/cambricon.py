@@ -24,8 +24,8 @@ from sim.system import Device, load_device
 from workloads.model import Precision, Transformer
 
 CONTEXT = 1000
-W8A8 = Precision(weights="int8", activations="int8", kv="int8", lm_head="int8", embeddings="int8")  # type: ignore[arg-type]
-W4A16 = Precision(weights="int4", activations="fp16", kv="fp16", lm_head="int4", embeddings="int4")  # type: ignore[arg-type]
+W8A8 = Precision(weights="int8", activations="int8", kv="int8", lm_head="int8", embeddings="int8")
+W4A16 = Precision(weights="int4", activations="fp16", kv="fp16", lm_head="int4", embeddings="int4")
 SOURCE = "Cambricon-LLM, MICRO'24 (secondary)"
 TOKENS_PER_S = {
     "s": {
